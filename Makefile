@@ -1,0 +1,32 @@
+# One command each, from a bare clone; quick the second time.
+PYTHON ?= python3
+BIN := .venv/bin
+ROOMS := agent audio demo llm tools
+STAMP := .venv/.stretto-installed
+
+.PHONY: setup demo test bars lint clean
+setup: $(STAMP)
+
+# A strict editable install links files one by one, so a new file needs a new install.
+$(STAMP): pyproject.toml constraints.txt $(shell git ls-files $(ROOMS) 2>/dev/null)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -e $(STAMP) || $(BIN)/python -m pip install --quiet --upgrade pip
+	test -e $(STAMP) || $(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt --config-settings editable_mode=strict -e '.[mic,mqtt,train,dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/stretto demo --out demo/out
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+bars: setup
+	$(BIN)/python -m pytest -q -m bars
+
+lint: setup
+	$(BIN)/ruff check $(ROOMS) tests
+	$(BIN)/mypy -p stretto.agent -p stretto.audio -p stretto.demo -p stretto.llm -p stretto.tools
+
+clean:
+	rm -rf .venv build dist *.egg-info demo/out
