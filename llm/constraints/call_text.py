@@ -1,0 +1,102 @@
+"""The text of a tool call, ``name{"key":"value","n":4}``: the one form that is trained on and written.
+
+Keys stand in schema order, absent optionals are left out, there are no spaces, and text is plain UTF-8 (only
+``"``, ``\\`` and control characters are escaped). Training text and the constraint automaton share this form.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+class CallTextError(ValueError):
+    """The text is not a call of the form ``name{...}``."""
+
+
+def compact_json(value: Any) -> str:
+    """JSON text of any value, no spaces, plain UTF-8; what JSON cannot hold becomes null or a string."""
+    return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def serialise_call(name: str, arguments: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> str:
+    """The canonical text of a call.
+
+    Keys follow ``schema["properties"]`` (nested objects and array items too); keys that the schema does not
+    know follow in their own order. Never raises because of the schema: parts it cannot read are ignored.
+    """
+    return name + compact_json(_ordered(dict(arguments), schema, schema))
+
+
+def parse_call(text: str, schema: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a call's text; the arguments come back in the schema's order.
+
+    Raises CallTextError if there is no name, no object, or text after the object.
+    """
+    stripped = text.strip()
+    brace = stripped.find("{")
+    if brace < 1:
+        raise CallTextError(f"not a call: {text[:80]!r} (expected name{{...}})")
+    name = stripped[:brace].strip()
+    try:
+        arguments = json.loads(stripped[brace:])
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CallTextError(f"the arguments of {name!r} are no JSON object: {error}") from error
+    return name, _ordered(arguments, schema, schema)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_well_formed(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _well_formed(str(value))
+
+
+def _well_formed(text: str) -> str:
+    # A lone surrogate has no UTF-8 form; the replacement character stands for it.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _resolve(schema: Any, root: Any) -> Any:
+    """Follow ``#/...`` references and Optional (``anyOf`` with null) to the schema that names keys."""
+    for _ in range(16):
+        if not isinstance(schema, Mapping):
+            return None
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            target = root
+            for part in reference[2:].split("/"):
+                target = target.get(part) if isinstance(target, Mapping) else None
+            schema = target
+            continue
+        for key in ("anyOf", "oneOf", "allOf"):
+            options = schema.get(key)
+            if "properties" not in schema and isinstance(options, list):
+                rest = [o for o in options if not (isinstance(o, Mapping) and o.get("type") == "null")]
+                if len(rest) == 1:
+                    schema = rest[0]
+                    break
+        else:
+            return schema
+    return None
+
+
+def _ordered(value: Any, schema: Any, root: Any) -> Any:
+    resolved = _resolve(schema, root)
+    if isinstance(value, Mapping):
+        properties = resolved.get("properties") if resolved is not None else None
+        if not isinstance(properties, Mapping):
+            properties = {}
+        known = {key: _ordered(value[key], properties[key], root) for key in properties if key in value}
+        return known | {key: item for key, item in value.items() if key not in known}
+    if isinstance(value, list | tuple):
+        items = resolved.get("items") if resolved is not None else None
+        return [_ordered(item, items, root) for item in value]
+    return value

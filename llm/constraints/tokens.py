@@ -1,0 +1,258 @@
+"""Byte automaton x vocabulary -> token automaton.
+
+A trie of the vocabulary is walked through the byte automaton from all its states at once. Tokens that lead
+from one state to the same next state are one edge; edges with the same tokens share one class, so that per
+canvas position the best token of an edge is one segment maximum, whatever the number of string slots.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .automaton import ByteAutomaton
+from .schema import Limits, UnsupportedSchema, byte_automaton
+
+Ints = NDArray[np.int64]
+UNREACHABLE = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True, eq=False)
+class TokenAutomaton:
+    """A deterministic automaton over token ids, from the brace after a tool's name to behind its terminator.
+
+    State 0 is the start, `ended` the state behind `<end>`, `called` behind `<call>` (None without one); these
+    two are final, only pads follow. Every other state can reach one of them. Edges are sorted by target.
+
+    `source`, `target`, `token_class`: int64 [edges]; tokens of class c are
+    `class_tokens[class_start[c]:class_start[c + 1]]`, sorted. One virtual class, the
+    pads, follows the real ones. `distance`: int64 [states], tokens to the nearest acceptance, terminator
+    included.
+    """
+
+    source: Ints
+    target: Ints
+    token_class: Ints
+    class_tokens: Ints
+    class_start: Ints
+    distance: Ints
+    ended: int
+    called: int | None
+    pads: tuple[int, ...]
+    vocabulary_size: int
+
+    @property
+    def states(self) -> int:
+        return len(self.distance)
+
+    @property
+    def classes(self) -> int:
+        """How many classes of tokens there are; it is also the number of the pads' class."""
+        return len(self.class_start) - 1
+
+    def is_final(self, state: int) -> bool:
+        return state == self.ended or state == self.called
+
+    def tokens_of(self, token_class: int) -> Ints:
+        return self.class_tokens[self.class_start[token_class] : self.class_start[token_class + 1]]
+
+    def allowed(self, state: int) -> Ints:
+        """Sorted ids of the tokens that may follow in a state that is not final."""
+        edges = np.flatnonzero((self.source == state) & (self.token_class < self.classes))
+        if not len(edges):
+            return np.empty(0, dtype=np.int64)
+        return np.sort(np.concatenate([self.tokens_of(int(self.token_class[edge])) for edge in edges]))
+
+    def advance(self, state: int, token: int) -> int | None:
+        """The state after a token, None if it may not follow; a final state stays."""
+        if self.is_final(state):
+            return state
+        for edge in np.flatnonzero(self.source == state):
+            tokens = self.tokens_of(int(self.token_class[edge]))
+            place = int(np.searchsorted(tokens, token))
+            if place < len(tokens) and tokens[place] == token:
+                return int(self.target[edge])
+        return None
+
+
+def shortest(automaton: TokenAutomaton, state: int = 0) -> int:
+    """Fewest tokens from a state to acceptance, terminator included; 0 in a final state."""
+    return int(automaton.distance[state])
+
+
+class TokenVocabulary:
+    """Token texts as a trie, with a cache of compiled schemas.
+
+    `tokens`: bytes of each id, None for specials (never written inside a call). `end` and `call` end a call's
+    segment, `pads` fill the canvas behind them in this order, over and over. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[bytes | None],
+        end: int,
+        call: int | None = None,
+        pads: Sequence[int] = (),
+        cached: int = 256,
+    ) -> None:
+        specials = [end, *pads] if call is None else [end, call, *pads]
+        for special in specials:
+            if not 0 <= special < len(tokens) or tokens[special] is not None:
+                raise ValueError(f"token {special} is no special of this vocabulary: its text must be None")
+        self.size = len(tokens)
+        self.end, self.call, self.pads = end, call, tuple(pads)
+        self._cached = cached
+        self._lock = threading.Lock()
+        self._compiled: OrderedDict[tuple[str, Limits], TokenAutomaton] = OrderedDict()
+        self._build(tokens)
+
+    def _build(self, tokens: Sequence[bytes | None]) -> None:
+        children: list[dict[int, int]] = [{}]
+        ids: list[list[int]] = [[]]
+        for token, data in enumerate(tokens):
+            if not data:
+                continue
+            node = 0
+            for byte in data:
+                following = children[node].get(byte)
+                if following is None:
+                    following = children[node][byte] = len(children)
+                    children.append({})
+                    ids.append([])
+                node = following
+            ids[node].append(token)
+        counts = [len(below) for below in children]
+        self._child_start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._child = np.array([c for below in children for c in below.values()], dtype=np.int64)
+        self._child_byte = np.array([b for below in children for b in below], dtype=np.int64)
+        self._id_start = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
+        self._ids = np.array([token for here in ids for token in here], dtype=np.int64)
+
+    def compile(self, schema: Mapping[str, Any], limits: Limits | None = None) -> TokenAutomaton:
+        """The automaton of a tool's arguments, from the cache where it is there. Raises UnsupportedSchema."""
+        limits = limits or Limits()
+        key = (json.dumps(schema, separators=(",", ":"), default=str), limits)
+        with self._lock:
+            found = self._compiled.get(key)
+            if found is not None:
+                self._compiled.move_to_end(key)
+                return found
+        made = self.automaton(byte_automaton(schema, limits))
+        with self._lock:
+            self._compiled[key] = made
+            while len(self._compiled) > self._cached:
+                self._compiled.popitem(last=False)
+        return made
+
+    def automaton(self, language: ByteAutomaton) -> TokenAutomaton:
+        """The token automaton of a byte automaton. Raises UnsupportedSchema if the tokens cannot spell it."""
+        origin, token, target = self._walk(language)
+        count = len(language.accepting)
+        ended, called = count, count + 1
+        accepting = np.flatnonzero(language.accepting)
+        for special, state in ((self.end, ended), (self.call, called)):
+            if special is not None:
+                origin = np.concatenate([origin, accepting])
+                token = np.concatenate([token, np.full(len(accepting), special)])
+                target = np.concatenate([target, np.full(len(accepting), state)])
+        # One key a transition sorts several times faster than three columns: state, next state, token.
+        key = np.sort((origin * (count + 2) + target) * self.size + token)
+        pair, token = np.divmod(key, self.size)
+        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        source, target = np.divmod(pair[first], count + 2)
+        lengths = np.diff(np.append(first, len(token)))
+        distance = _distances(source, target, count + 2, (ended, called))
+        useful = (distance < UNREACHABLE) & _reached(source, target, distance)
+        if not useful[0]:
+            raise UnsupportedSchema("", "the vocabulary cannot spell any call of it", "give it all 256 bytes")
+        useful[ended] = True
+        useful[called] = self.call is not None
+        kept = useful[source] & useful[target]
+        renumber = np.cumsum(useful) - 1
+        final = [int(renumber[ended])] + ([int(renumber[called])] if self.call is not None else [])
+        classes, class_tokens, class_start = _share(token, first[kept], lengths[kept])
+        real = len(class_start) - 1
+        source = np.concatenate([renumber[source[kept]], final])
+        target = np.concatenate([renumber[target[kept]], final])
+        classes = np.concatenate([classes, [real] * len(final)])
+        order = np.lexsort((source, target))
+        return TokenAutomaton(
+            source[order], target[order], classes[order], class_tokens, class_start, distance[useful],
+            final[0], final[1] if len(final) > 1 else None, self.pads, self.size,
+        )  # fmt: skip
+
+    def _walk(self, language: ByteAutomaton) -> tuple[Ints, Ints, Ints]:
+        """All (state, token, next state), level by level of the trie."""
+        current = np.arange(len(language.accepting), dtype=np.int64)
+        origin, node = current, np.zeros_like(current)
+        found: list[tuple[Ints, Ints, Ints]] = []
+        while len(node):
+            pairs, child = _expand(self._child_start, node)
+            following = language.transitions[current[pairs], self._child_byte[child]].astype(np.int64)
+            alive = following >= 0
+            origin, node, current = origin[pairs[alive]], self._child[child[alive]], following[alive]
+            pairs, place = _expand(self._id_start, node)
+            found.append((origin[pairs], self._ids[place], current[pairs]))
+        columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+        return columns[0], columns[1], columns[2]
+
+
+def _expand(start: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Indices (into rows, into the CSR data) of all entries of the given rows."""
+    counts = start[rows + 1] - start[rows]
+    pairs = np.repeat(np.arange(len(rows), dtype=np.int64), counts)
+    offset = np.arange(len(pairs), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    return pairs, start[rows][pairs] + offset
+
+
+def _distances(source: Ints, target: Ints, states: int, final: tuple[int, ...]) -> Ints:
+    distance = np.full(states, UNREACHABLE, dtype=np.int64)
+    distance[list(final)] = 0
+    order = np.argsort(source, kind="stable")
+    from_state, to_state = source[order], target[order]
+    first = np.flatnonzero(np.diff(from_state, prepend=-1))
+    if not len(first):
+        return distance
+    heads = from_state[first]
+    while True:
+        best = np.minimum.reduceat(distance[to_state], first) + 1
+        shorter = best < distance[heads]
+        if not shorter.any():
+            return distance
+        distance[heads[shorter]] = best[shorter]
+
+
+def _reached(source: Ints, target: Ints, distance: Ints) -> NDArray[np.bool_]:
+    reached = np.zeros(len(distance), dtype=np.bool_)
+    reached[0] = True
+    live = distance[target] < UNREACHABLE
+    source, target = source[live], target[live]
+    while True:
+        grown = reached.copy()
+        grown[target[reached[source]]] = True
+        if np.array_equal(grown, reached):
+            return reached
+        reached = grown
+
+
+def _share(token: Ints, first: Ints, lengths: Ints) -> tuple[Ints, Ints, Ints]:
+    """One class for all edges with equal token lists: (class of each edge, tokens, start of each class)."""
+    seen: dict[bytes, int] = {}
+    classes = np.empty(len(first), dtype=np.int64)
+    lists: list[Ints] = []
+    for edge, (begin, length) in enumerate(zip(first.tolist(), lengths.tolist(), strict=True)):
+        tokens = token[begin : begin + length]
+        key = tokens.tobytes()
+        number = seen.setdefault(key, len(lists))
+        if number == len(lists):
+            lists.append(tokens)
+        classes[edge] = number
+    start = np.concatenate([[0], np.cumsum([len(tokens) for tokens in lists])]).astype(np.int64)
+    return classes, np.concatenate(lists), start

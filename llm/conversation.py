@@ -1,0 +1,283 @@
+"""One dialogue held by the local model: what was read, what is being written, what was committed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+
+from stretto.llm.constraints.call_text import parse_call
+from stretto.llm.denoise import EFFORT, Budget, Pass, write_call, write_words
+from stretto.llm.format import Segment, say_segment, system_segment, tool_segment, user_segment
+from stretto.llm.language_model import Call, Canvas, Draft, Effort, Settled, ToolSpec, TurnSignal
+from stretto.llm.tokenizer import CALL, END, MASK, SAY
+
+if TYPE_CHECKING:
+    from stretto.llm.local import LocalModel
+
+T = TypeVar("T")
+
+SAY_CANVAS, CALL_CANVAS = 32, 64
+LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
+"""Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
+LONGEST_WORDS = 256
+"""Tokens kept of one turn of the caller (the last ones)."""
+
+
+@dataclass
+class _Turn:
+    """Segments that stand or fall together; `draft` is the revision they came from, if any."""
+
+    segments: list[Segment]
+    draft: int | None = None
+
+
+class Writing:
+    """The state of one draft: tokens behind the history, forwards so far."""
+
+    def __init__(self, conversation: LocalConversation, budget: Budget, deadline: float | None) -> None:
+        self.c, self.budget, self.deadline = conversation, budget, deadline
+        self.base = conversation.prompt()
+        self.ids: list[int] = []
+        self.segments: list[Segment] = []
+        self.text = ""
+        self.calls: list[Call] = []
+        self.forwards = 0
+
+    def late(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def next_logits(self) -> Tensor:
+        """The causal head's scores behind everything written so far."""
+        self.forwards += 1
+        return self.c.sync(self.base + self.ids)
+
+    def forward(self, canvas: Tensor) -> Tensor:
+        self.forwards += 1
+        model = self.c.model.transformer
+        device = model.embed_tokens.weight.device
+        return model.logits(model.write(canvas.to(device), self.c.cache)).float().cpu()
+
+    def steps(self) -> Iterator[Canvas | Settled]:
+        """Write the whole turn; every item is one forward or follows from it."""
+        logits = self.next_logits()
+        speak = not self.c.tools or bool(logits[SAY] >= logits[CALL])
+        self.ids.append(SAY if speak else CALL)
+        more = True
+        if speak:
+            more = yield from self._say()
+        while more and len(self.ids) < LONGEST_TURN:
+            more = yield from self._call()
+
+    def _say(self) -> Iterator[Canvas | Settled]:
+        start = len(self.ids)
+        head = self.ids[start - 1 :]
+        while True:
+            self.next_logits()
+            for step in write_words(self.forward, SAY_CANVAS, self.budget, self.late, bool(self.c.tools)):
+                yield self._canvas(step)
+                text = self.c.decode(self.ids[start:] + list(step.canvas[: step.settled]))
+                if text:
+                    yield Settled(text)
+            self.ids += takewhile(lambda t: t != MASK, step.canvas[: step.length])
+            closed = self.ids[-1] in (END, CALL)
+            if not closed and len(self.ids) - start >= LONGEST_REPLY:
+                self.ids.append(END)
+                closed = True
+            if closed:
+                break
+        self.text = self.c.decode(self.ids[start:])
+        self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
+        return self.ids[-1] == CALL
+
+    def _call(self) -> Iterator[Canvas | Settled]:
+        first = not self.segments
+        begin = len(self.ids)
+        tool = self._choose_tool()
+        start = len(self.ids)
+        automaton = self.c.model.vocabulary.compile(tool.parameters)
+        state, left = 0, LONGEST_CALL
+        while True:
+            self.next_logits()
+            size = min(CALL_CANVAS, left)
+            left -= size
+            for step in write_call(self.forward, size, self.budget, automaton, state, left, self.late):
+                yield self._canvas(step)
+            self.ids += step.canvas[: step.length]
+            if step.state is None or automaton.is_final(step.state):
+                break
+            state = step.state
+        head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
+        self.segments.append(Segment("call", head, tuple(self.ids[start:])))
+        _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
+        self.calls.append(Call(f"call_{self.c.revision}_{len(self.calls)}", tool.name, arguments))
+        return self.ids[-1] == CALL
+
+    def _choose_tool(self) -> ToolSpec:
+        """Down the tree of tool names, asking the causal head where two names part."""
+        tokenizer = self.c.model.tokenizer
+        brace = tokenizer.encode('{"')[0]
+        names = {(*tokenizer.encode(t.name), brace): t for t in self.c.tools}
+        at: tuple[int, ...] = ()
+        while True:
+            options = {n[len(at)] for n in names if n[: len(at)] == at}
+            if len(options) == 1:
+                token = options.pop()
+            else:
+                logits = self.next_logits()
+                token = max(sorted(options), key=lambda t: float(logits[t]))
+            if token == brace:
+                return names[(*at, brace)]
+            at += (token,)
+            self.ids.append(token)
+
+    def _canvas(self, step: Pass) -> Canvas:
+        show = self.c.model.tokenizer.show
+        tokens = tuple(None if t == MASK else show(t) for t in step.canvas[: step.length])
+        return Canvas(tokens, self.forwards)
+
+
+class LocalConversation:
+    """A `Conversation` on the local engine; see the protocol for what the methods promise."""
+
+    def __init__(self, model: LocalModel, system: str, tools: Sequence[ToolSpec]) -> None:
+        self.model, self.tools = model, list(tools)
+        self.revision = 0
+        self._system = system_segment(model.tokenizer, system, tools)
+        self._context = max(model.context, len(self._system.ids) + LONGEST_TURN + LONGEST_WORDS)
+        self.cache = model.transformer.new_cache(self._context + LONGEST_TURN + LONGEST_REPLY + LONGEST_CALL)
+        self._turns: list[_Turn] = []
+        self._pending: Segment | None = None
+        self._read: list[int] = []
+        self._last: Tensor | None = None
+        self._names: dict[str, str] = {}
+        self._busy = asyncio.Lock()
+        self._closed = False
+
+    # -- what the model has read ------------------------------------------------------------------
+
+    def prompt(self) -> list[int]:
+        """Tokens of the dialogue so far; the oldest turns are left out where they do not fit."""
+        turns = [[t for s in turn.segments for t in s.ids] for turn in self._turns]
+        if self._pending:
+            turns.append(list(self._pending.ids))
+        room = self._context - len(self._system.ids)
+        kept: list[list[int]] = []
+        for turn in reversed(turns):
+            room -= len(turn)
+            if room < 0 and kept:
+                break
+            kept.append(turn)
+        return list(self._system.ids) + [t for turn in reversed(kept) for t in turn]
+
+    def sync(self, ids: list[int]) -> Tensor:
+        """Make the cache hold exactly `ids`; rolls back to the common prefix, reads the rest."""
+        same = 0
+        for a, b in zip(self._read, ids, strict=False):
+            if a != b:
+                break
+            same += 1
+        if same == len(ids) and self._last is not None and len(self._read) == len(ids):
+            return self._last
+        same = min(same, len(ids) - 1)
+        self.cache.crop(same)
+        self._read = ids[:same]
+        device = self.model.transformer.embed_tokens.weight.device
+        hidden = self.model.transformer.read(torch.tensor(ids[same:], device=device), self.cache)
+        self._read = list(ids)
+        self._last = self.model.transformer.logits(hidden[-1]).float().cpu()
+        return self._last
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids without marks, trimmed."""
+        return self.model.tokenizer.decode(list(ids)).strip()
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        if self._closed:
+            raise RuntimeError("the conversation is closed; open another one")
+        return await asyncio.get_running_loop().run_in_executor(self.model.worker, job)
+
+    # -- the seam -----------------------------------------------------------------------------------
+
+    async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
+        """Take the caller's words so far; see `Conversation.hear`."""
+        async with self._busy:
+            words = f"{stable} {tentative}".strip()
+            heard = user_segment(self.model.tokenizer, words)
+            self._pending = replace(heard, body=heard.body[-LONGEST_WORDS:])
+            return await self._run(self._signal)
+
+    def _signal(self) -> TurnSignal:
+        prompt = self.prompt()
+        p_end = float(torch.softmax(self.sync(prompt[:-1]), -1)[END])
+        routing = torch.softmax(self.sync(prompt)[[SAY, CALL]], -1)
+        return TurnSignal(p_end, float(routing[0]), float(routing[1]))
+
+    async def draft(
+        self, effort: Effort = "medium", deadline_ms: float | None = None, revise: Draft | None = None
+    ) -> AsyncIterator[Canvas | Settled | Draft]:
+        """Write a turn; see `Conversation.draft`. A draft starts from an empty canvas, also under `revise`."""
+        async with self._busy:
+            began = time.monotonic()
+            self.revision += 1
+            deadline = None if deadline_ms is None else began + deadline_ms / 1000
+            writing = await self._run(lambda: Writing(self, EFFORT[effort], deadline))
+            steps = writing.steps()
+            while (item := await self._run(lambda: next(steps, None))) is not None:
+                yield item
+            yield Draft(
+                writing.text,
+                tuple(writing.calls),
+                writing.forwards,
+                self.revision,
+                (time.monotonic() - began) * 1000,
+                len(writing.ids),
+                tuple(s.ids for s in writing.segments),
+            )
+
+    async def commit(self, draft: Draft, heard: str | None = None) -> None:
+        """Put a draft into the history, or correct what it holds of it; see `Conversation.commit`."""
+        async with self._busy:
+            self._names |= {c.id: c.name for c in draft.calls}
+            tokenizer = self.model.tokenizer
+            segments = [
+                Segment("say" if ids[0] == SAY else "call", ids[:1], ids[1:]) for ids in draft.segments
+            ]
+            if heard is not None and draft.text and heard.strip() != draft.text.strip():
+                said = say_segment(tokenizer, heard, bool(draft.calls))
+                segments = ([said] if heard.strip() or draft.calls else []) + segments[1:]
+            held = next((t for t in self._turns if t.draft == draft.revision), None)
+            if held is None:
+                self._keep_pending()
+                held = _Turn([], draft.revision)
+                self._turns.append(held)
+            held.segments = segments
+
+    async def say(self, text: str) -> None:
+        """Words of the agent that the model did not write; see `Conversation.say`."""
+        async with self._busy:
+            self._keep_pending()
+            self._turns.append(_Turn([say_segment(self.model.tokenizer, text)]))
+
+    async def tool_result(self, call_id: str, content: str) -> None:
+        """A result of a committed call; see `Conversation.tool_result`."""
+        async with self._busy:
+            name = self._names.get(call_id)
+            if name is None:
+                raise KeyError(f"no committed call {call_id!r}: commit its draft before its result")
+            self._turns.append(_Turn([tool_segment(self.model.tokenizer, name, content)]))
+
+    def _keep_pending(self) -> None:
+        if self._pending is not None:
+            self._turns.append(_Turn([self._pending]))
+            self._pending = None
+
+    def close(self) -> None:
+        """Free the cache; later calls raise."""
+        self._closed = True

@@ -1,0 +1,168 @@
+"""A dialogue as tokens: the one place where marks are put around text (frozen, FORMAT_VERSION).
+
+    <system> text \\n name(arg: type|enum, optional?: type) description … <end>
+    <user> words <end>
+    <say> reply <end>        <call> name{"a":"b"} <end>        <say> words <call> name{…} <end>
+    <tool> name {"result":…} <end>
+
+A `Segment` is one stretch of it. In agents' segments `body` is what a canvas holds: the reply after
+`<say>`, or the arguments after `<call> name`, each with the mark that ends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stretto.llm.constraints.call_text import compact_json, serialise_call
+from stretto.llm.language_model import ToolSpec
+from stretto.llm.tokenizer import CALL, END, SAY, SYSTEM, TOOL, USER, Tokenizer
+
+RESULT_BUDGET = 160
+"""Tokens of a tool's result that the model reads; longer results lose whole fields from the end."""
+
+Kind = Literal["system", "user", "say", "call", "tool"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`head` is read causally (mark, tool name); `body` ends with `<end>`, or `<call>` if one follows."""
+
+    kind: Kind
+    head: tuple[int, ...]
+    body: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All tokens of the segment."""
+        return self.head + self.body
+
+
+def describe_type(schema: Mapping[str, Any]) -> str:
+    """A JSON schema's type in a few characters: `string`, `a|b|c`, `integer[]`, `string date`."""
+    if "enum" in schema:
+        return "|".join(str(v) for v in schema["enum"][:12])
+    options = [o for o in schema.get("anyOf", []) if o.get("type") != "null"]
+    if options:
+        return describe_type(options[0])
+    kind = schema.get("type", "any")
+    if isinstance(kind, list):
+        kind = next((k for k in kind if k != "null"), "any")
+    if kind == "array":
+        return describe_type(schema.get("items", {})) + "[]"
+    return f"{kind} {schema['format']}" if "format" in schema else str(kind)
+
+
+def describe_tool(name: str, description: str, parameters: Mapping[str, Any]) -> str:
+    """One line of the system segment for one tool."""
+    required = set(parameters.get("required", ()))
+    arguments = ", ".join(
+        f"{key}{'' if key in required else '?'}: {describe_type(value)}"
+        for key, value in parameters.get("properties", {}).items()
+    )
+    return f"{name}({arguments}) {description.strip()}".strip()
+
+
+def system_segment(tokenizer: Tokenizer, text: str, tools: Sequence[ToolSpec]) -> Segment:
+    """The system text and the tools, a line each."""
+    lines = [text.strip(), *(describe_tool(t.name, t.description, t.parameters) for t in tools)]
+    return Segment("system", (SYSTEM,), (*tokenizer.encode("\n".join(lines)), END))
+
+
+def user_segment(tokenizer: Tokenizer, words: str) -> Segment:
+    """What the caller said."""
+    return Segment("user", (USER,), (*tokenizer.encode(words.strip()), END))
+
+
+def say_segment(tokenizer: Tokenizer, words: str, call_follows: bool = False) -> Segment:
+    """What the agent says."""
+    return Segment("say", (SAY,), (*tokenizer.encode(words.strip()), CALL if call_follows else END))
+
+
+def call_segment(
+    tokenizer: Tokenizer,
+    name: str,
+    arguments: Mapping[str, Any],
+    schema: Mapping[str, Any] | None,
+    first: bool = True,
+    call_follows: bool = False,
+) -> Segment:
+    """A call. `first` is False where the segment before already ended in this call's `<call>` mark."""
+    text = serialise_call(name, arguments, schema)[len(name) :]
+    mark = (CALL,) if first else ()
+    return Segment(
+        "call", (*mark, *tokenizer.encode(name)), (*tokenizer.encode(text), CALL if call_follows else END)
+    )
+
+
+def tool_segment(tokenizer: Tokenizer, name: str, content: str) -> Segment:
+    """A result, cut to RESULT_BUDGET tokens by whole fields and items."""
+    return Segment("tool", (TOOL,), (*tokenizer.encode(f"{name} {fit_result(tokenizer, content)}"), END))
+
+
+def fit_result(tokenizer: Tokenizer, content: str, budget: int = RESULT_BUDGET) -> str:
+    """Compact JSON (or text) of at most `budget` tokens; drops fields and items from the end."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        ids = tokenizer.encode(content)
+        return content if len(ids) <= budget else tokenizer.decode(ids[:budget]).rstrip("\ufffd")
+    text = compact_json(value)
+    while len(tokenizer.encode(text)) > budget:
+        shorter = _drop_last(value)
+        if shorter is value:
+            return tokenizer.decode(tokenizer.encode(text)[:budget]).rstrip("\ufffd")
+        value, text = shorter, compact_json(shorter)
+    return text
+
+
+def _drop_last(value: Any) -> Any:
+    """Without its last innermost field or item; the same object when nothing is left to drop."""
+    if isinstance(value, dict) and value:
+        *rest, (key, last) = value.items()
+        shorter = _drop_last(last)
+        return dict(rest) if shorter is last else {**dict(rest), key: shorter}
+    if isinstance(value, list) and value:
+        shorter = _drop_last(value[-1])
+        return value[:-1] if shorter is value[-1] else [*value[:-1], shorter]
+    return value
+
+
+def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list[Segment]:
+    """A dialogue of the data format (`messages`, `tools`) as segments."""
+    tools = [_Spec(t["name"], t.get("description", ""), t["parameters"]) for t in dialogue["tools"]]
+    schemas = {t.name: t.parameters for t in tools}
+    messages = list(dialogue["messages"])
+    system = messages.pop(0)["content"] if messages and messages[0]["role"] == "system" else ""
+    segments = [system_segment(tokenizer, system, tools)]
+    for message in messages:
+        role, content = message["role"], (message.get("content") or "").strip()
+        if role == "user":
+            segments.append(user_segment(tokenizer, content))
+        elif role == "tool":
+            segments.append(tool_segment(tokenizer, message.get("name", "tool"), content))
+        else:
+            calls = message.get("tool_calls") or []
+            if content:
+                segments.append(say_segment(tokenizer, content, bool(calls)))
+            for i, call in enumerate(calls):
+                segments.append(
+                    call_segment(
+                        tokenizer,
+                        call["name"],
+                        call["arguments"],
+                        schemas.get(call["name"]),
+                        first=not content and i == 0,
+                        call_follows=i + 1 < len(calls),
+                    )
+                )
+    return segments
+
+
+@dataclass(frozen=True)
+class _Spec:
+    name: str
+    description: str
+    parameters: Mapping[str, Any]

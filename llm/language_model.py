@@ -1,0 +1,114 @@
+"""The seam between a conversation and the model that writes its agent's turns.
+
+`LanguageModel.open` starts one `Conversation`. The session tells it what the caller says (`hear`),
+asks for a reply (`draft`), and says what was really heard of it (`commit`). Everything before
+`commit` is speculation and changes nothing that cannot be rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Effort = Literal["minimal", "low", "medium", "high"]
+
+
+class ToolSpec(Protocol):
+    """What a model needs to know of a tool; `stretto.tools.ToolSpec` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """JSON schema of an object, with `properties` and `required`."""
+        ...
+
+
+@dataclass(frozen=True)
+class TurnSignal:
+    """What the causal stream says after the words heard so far (probabilities, 0..1)."""
+
+    p_end: float
+    p_say: float
+    p_call: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """One tool call as the model wrote it; `arguments` fits the tool's schema."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The canvas after one denoising pass: a token's text a position, None where it is masked."""
+
+    tokens: tuple[str | None, ...]
+    forward: int
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Reply text that no later pass changes: the whole prefix so far."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A finished reply: words to speak, calls to run, or words and then calls."""
+
+    text: str
+    calls: tuple[Call, ...] = ()
+    forwards: int = 0
+    revision: int = 0
+    ms: float = 0.0
+    tokens: int = 0
+    segments: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+
+
+class Conversation(Protocol):
+    """One call's dialogue. Methods run the model off the event loop; one at a time."""
+
+    async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
+        """Take the caller's words so far in this turn: appends, rolls back what changed."""
+        ...
+
+    def draft(
+        self,
+        effort: Effort = "medium",
+        deadline_ms: float | None = None,
+        revise: Draft | None = None,
+    ) -> AsyncIterator[Canvas | Settled | Draft]:
+        """Write the agent's turn for what was heard so far; the last item is the `Draft`."""
+        ...
+
+    async def commit(self, draft: Draft, heard: str | None = None) -> None:
+        """Put a draft into the history. `heard` is the part that was played (None: all).
+
+        Called again with the same draft it replaces what the history holds of it, so a session
+        commits when a turn begins and corrects when the caller cut it short.
+        """
+        ...
+
+    async def say(self, text: str) -> None:
+        """Put words into the history that the model did not write (a greeting, an apology)."""
+        ...
+
+    async def tool_result(self, call_id: str, content: str) -> None:
+        """Add a result (JSON text) of a committed call, in the order of the calls."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LanguageModel(Protocol):
+    """A model that holds conversations: the local engine, or a server behind a URL."""
+
+    def open(self, system: str, tools: Sequence[ToolSpec]) -> Conversation: ...

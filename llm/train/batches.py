@@ -1,0 +1,90 @@
+"""Which dialogues a training step sees: a pure function of (seed, step), so a run resumes anywhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stretto.llm.format import Segment, dialogue_segments
+from stretto.llm.tokenizer import Tokenizer
+from stretto.llm.train.augment import heard_dialogue, subset_tools
+from stretto.llm.train.canvases import Batch, make_batch
+
+
+@dataclass(frozen=True)
+class Source:
+    """Dialogue files and the share of training dialogues drawn from them."""
+
+    paths: tuple[str, ...]
+    share: float
+
+
+def load_dialogues(paths: Sequence[str], split: str = "train") -> list[bytes]:
+    """One JSON line a dialogue, as bytes; lines of another split are an error, not skipped."""
+    lines: list[bytes] = []
+    for path in paths:
+        with gzip.open(path, "rb") as file:
+            for line in file:
+                lines.append(line)
+        if lines and json.loads(lines[-1])["split"] != split:
+            raise ValueError(f"{path} holds dialogues of another split than {split!r}; do not train on it")
+    if not lines:
+        raise ValueError(f"no dialogues in {list(paths)}")
+    return lines
+
+
+class Batches:
+    """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
+
+    The first `warm` steps draw from the open sources only: general English and copying first.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
+        split: str = "train", warm: int = 0,
+    ) -> None:  # fmt: skip
+        self.tokenizer, self.seed, self.tokens, self.longest, self.warm = tokenizer, seed, tokens, longest, warm
+        self.names = list(sources)
+        self.shares = [sources[n].share for n in self.names]
+        self.early = [0.0 if n == "concierge" else share for n, share in zip(self.names, self.shares, strict=True)]
+        self.lines = [load_dialogues(sources[n].paths, split) for n in self.names]
+
+    def segments(self, dialogue: dict[str, Any], rng: random.Random) -> list[Segment]:
+        """One augmented dialogue, cut to `longest`; empty if nothing of the agent is left."""
+        dialogue = heard_dialogue(subset_tools(dialogue, rng), rng)
+        kept: list[Segment] = []
+        total = 0
+        for segment in dialogue_segments(self.tokenizer, dialogue):
+            total += len(segment.ids)
+            if total > self.longest:
+                break
+            kept.append(segment)
+        return kept if any(s.kind in ("say", "call") for s in kept) else []
+
+    def batch(self, step: int) -> Batch:
+        """About `tokens` clean tokens of dialogues of similar length."""
+        rng = random.Random(f"{self.seed}/{step}")
+        pool: list[list[Segment]] = []
+        while len(pool) < 24:
+            (source,) = rng.choices(self.lines, self.early if step < self.warm else self.shares)
+            segments = self.segments(json.loads(rng.choice(source)), rng)
+            if segments:
+                pool.append(segments)
+        sizes = [sum(len(s.ids) for s in one) for one in pool]
+        anchor = sizes[0]  # dialogue 0 is drawn fairly; its nearest neighbours in length keep padding low
+        order = sorted(range(len(pool)), key=lambda i: abs(sizes[i] - anchor))
+        count = max(1, self.tokens // max(anchor, 1))
+        return make_batch([pool[i] for i in order[:count]], self.tokenizer.size, rng)
+
+
+def corpus(folder: str | Path, names: Sequence[str], split: str = "train") -> tuple[str, ...]:
+    """The files of some sources of the dialogue data."""
+    found = [str(p) for name in names for p in sorted(Path(folder).glob(f"{name}.{split}*.jsonl.gz"))]
+    if not found:
+        raise FileNotFoundError(f"no files of {list(names)} ({split}) in {folder}")
+    return tuple(found)

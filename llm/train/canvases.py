@@ -1,0 +1,138 @@
+"""Clean streams and corrupted canvases of a batch of dialogues, as tensors for one training pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stretto.llm.format import Segment
+from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
+
+SIZES = (16, 32, 64)
+CAUSAL_WEIGHT = {"system": 0.0, "user": 0.3, "say": 1.0, "call": 1.0, "tool": 0.0}
+PAD_WEIGHT = 0.1
+ROUTING_WEIGHT = 3.0
+"""`<say>` or `<call>` and the tool's name: few tokens that decide everything after them."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`clean` (b, l), `next_weight` (b, l): weight of predicting token i + 1 at i; `canvas` (b, m) with
+    its `target`, `weight`, `positions`; `sees` (b, m, l + m)."""
+
+    clean: Tensor
+    next_weight: Tensor
+    canvas: Tensor
+    target: Tensor
+    weight: Tensor
+    positions: Tensor
+    sees: Tensor
+    tokens: int
+
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(t.to(device) if isinstance(t, Tensor) else t for t in vars(self).values()))
+
+
+def fill(body: Sequence[int], size: int) -> list[int]:
+    """A body on a canvas: cut, or followed by the cycle of seven pads."""
+    kept = list(body[:size])
+    return kept + [PADS[i % len(PADS)] for i in range(size - len(kept))]
+
+
+def canvas_size(body: int, kind: str, rng: random.Random) -> int:
+    """Mostly the smallest canvas that fits; else the one a reply or a call starts on (32, 64)."""
+    if rng.random() < 0.5:
+        return next((s for s in SIZES if s >= body), SIZES[-1])
+    return 64 if kind == "call" else 32
+
+
+def corrupt(target: Sequence[int], vocab: int, rng: random.Random) -> tuple[list[int], list[bool]]:
+    """A canvas with a share of mask tokens, and at times wrong words among the visible ones."""
+    ratio = 1.0 if rng.random() < 0.25 else rng.uniform(0.1, 1.0)
+    noisy, learn = [], []
+    replace = rng.uniform(0.0, 0.25) if rng.random() < 0.15 else 0.0
+    for token in target:
+        if rng.random() < ratio:
+            noisy.append(MASK)
+            learn.append(True)
+        elif replace and token >= len(MARKS) and rng.random() < replace:
+            noisy.append(rng.randrange(len(MARKS), vocab))
+            learn.append(True)
+        else:
+            noisy.append(token)
+            learn.append(False)
+    if not any(learn):
+        at = rng.randrange(len(noisy))
+        noisy[at], learn[at] = MASK, True
+    return noisy, learn
+
+
+def causal_weights(segments: Sequence[Segment]) -> list[float]:
+    """Weight of every token as something to predict from what stands before it."""
+    weights: list[float] = []
+    speaks = any(s.kind == "say" for s in segments)
+    for segment in segments:
+        weight = CAUSAL_WEIGHT[segment.kind]
+        head = [ROUTING_WEIGHT if segment.kind in ("say", "call") else 0.0] * len(segment.head)
+        if segment.kind in ("say", "call") and not speaks and segment.head[0] == CALL:
+            head[0] = 0.0  # a source whose agent never speaks must not train the routing
+        body = [weight] * len(segment.body)
+        if segment.kind == "user":
+            body[-1] = 1.0  # the end of the caller's turn
+        if segment.kind == "say" and segment.body[-1] in (CALL, END):
+            body[-1] = ROUTING_WEIGHT  # end, or a call behind the words
+        weights += head + body
+    return weights
+
+
+def make_batch(dialogues: Sequence[Sequence[Segment]], vocab: int, rng: random.Random) -> Batch:
+    """Tensors for dialogues of similar length; every agent segment becomes one canvas."""
+    rows = []
+    for segments in dialogues:
+        clean = [t for s in segments for t in s.ids]
+        weights = causal_weights(segments)
+        canvas: list[tuple[int, int, list[int]]] = []  # start in the clean stream, size, target
+        start = 0
+        for segment in segments:
+            if segment.kind in ("say", "call"):
+                skip = 0
+                if len(segment.body) > 12 and rng.random() < 0.15:
+                    skip = rng.randrange(1, len(segment.body) - 4)  # a canvas opened in mid-reply
+                body = segment.body[skip:]
+                size = canvas_size(len(body), segment.kind, rng)
+                canvas.append((start + len(segment.head) + skip, size, fill(body, size)))
+            start += len(segment.ids)
+        rows.append((clean, weights, canvas))
+    b = len(rows)
+    length = max(len(clean) for clean, _, _ in rows)
+    width = max(sum(size for _, size, _ in canvas) for _, _, canvas in rows)
+    clean_t = torch.full((b, length), END)
+    next_weight = torch.zeros(b, length)
+    canvas_t = torch.full((b, width), MASK)
+    target = torch.zeros(b, width, dtype=torch.long)
+    weight = torch.zeros(b, width)
+    positions = torch.zeros(b, width, dtype=torch.long)
+    sees = torch.zeros(b, width, length + width, dtype=torch.bool)
+    for r, (clean, weights, canvas) in enumerate(rows):
+        clean_t[r, : len(clean)] = torch.tensor(clean)
+        next_weight[r, : len(clean) - 1] = torch.tensor(weights[1:])
+        at = 0
+        for start, size, tokens in canvas:
+            noisy, learn = corrupt(tokens, vocab, rng)
+            span = slice(at, at + size)
+            canvas_t[r, span] = torch.tensor(noisy)
+            target[r, span] = torch.tensor(tokens)
+            weight[r, span] = torch.tensor(
+                [float(on) * (PAD_WEIGHT if t in PADS else 1.0) for on, t in zip(learn, tokens, strict=True)]
+            )
+            positions[r, span] = torch.arange(start, start + size)
+            sees[r, span, :start] = True
+            sees[r, span, length + at : length + at + size] = True
+            at += size
+        sees[r, at:, 0] = True  # padding rows must see something, or softmax has no answer
+    return Batch(clean_t, next_weight, canvas_t, target, weight, positions, sees, sum(len(c) for c, _, _ in rows))

@@ -1,0 +1,214 @@
+"""One decoder-only transformer (llama family) with two modes and one set of weights.
+
+*Reading* is causal, with an exact key/value cache that can be cropped to any length. *Writing* is
+bidirectional: a canvas of mask tokens attends to the whole cache and, in both directions, to itself
+(the layout of DiffusionGemma and Nemotron-Labs-Diffusion). Training runs both in one pass: every
+canvas sees the clean tokens strictly before its first position and nothing of the other canvases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Config:
+    """Shape of the model. `kv_heads` < `heads` is grouped-query attention."""
+
+    vocab: int
+    layers: int = 8
+    width: int = 256
+    heads: int = 4
+    kv_heads: int = 2
+    head_width: int = 64
+    hidden: int = 704
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    qk_norm: bool = True
+    qkv_bias: bool = False
+    tied: bool = True
+    dropout: float = 0.0
+
+
+class KVCache:
+    """Keys and values of one conversation: (layers, kv_heads, capacity, head_width) each."""
+
+    def __init__(self, config: Config, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (config.layers, 1, config.kv_heads, capacity, config.head_width)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.length = 0
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that fit."""
+        return self.keys.shape[3]
+
+    def crop(self, length: int) -> None:
+        """Forget everything after the first `length` tokens; equals never having read it."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot crop a cache of {self.length} tokens to {length}")
+        self.length = length
+
+
+def rope_table(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of RoPE (rotate-half form): (..., positions, head_width)."""
+    rates = theta ** (-torch.arange(0, head_width, 2, device=positions.device).float() / head_width)
+    angles = positions.float()[..., None] * rates
+    angles = torch.cat([angles, angles], -1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn queries or keys (batch, heads, tokens, head_width) to their positions."""
+    left, right = x.chunk(2, -1)
+    return x * cos + torch.cat([-right, left], -1) * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, c: Config) -> None:
+        super().__init__()
+        self.c = c
+        self.q_proj = nn.Linear(c.width, c.heads * c.head_width, bias=c.qkv_bias)
+        self.k_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=c.qkv_bias)
+        self.v_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=c.qkv_bias)
+        self.o_proj = nn.Linear(c.heads * c.head_width, c.width, bias=False)
+        self.q_norm = nn.RMSNorm(c.head_width, c.norm_eps) if c.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(c.head_width, c.norm_eps) if c.qk_norm else nn.Identity()
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x (batch, tokens, width), normed and rotated."""
+        b, t, _ = x.shape
+        q = self.q_norm(self.q_proj(x).view(b, t, self.c.heads, -1)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(x).view(b, t, self.c.kv_heads, -1)).transpose(1, 2)
+        v = self.v_proj(x).view(b, t, self.c.kv_heads, -1).transpose(1, 2)
+        return rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype), v
+
+    def merge(self, out: Tensor) -> Tensor:
+        """Heads side by side again, through the output projection."""
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        groups = self.c.heads // self.c.kv_heads
+        if groups > 1:
+            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+
+
+class Block(nn.Module):
+    def __init__(self, c: Config) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(c.width, c.norm_eps)
+        self.self_attn = Attention(c)
+        self.post_attention_layernorm = nn.RMSNorm(c.width, c.norm_eps)
+        self.gate_proj = nn.Linear(c.width, c.hidden, bias=False)
+        self.up_proj = nn.Linear(c.width, c.hidden, bias=False)
+        self.down_proj = nn.Linear(c.hidden, c.width, bias=False)
+        self.drop = nn.Dropout(c.dropout)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        h = self.post_attention_layernorm(x)
+        return x + self.drop(self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h)))
+
+
+class Transformer(nn.Module):
+    """`read` appends to a cache, `write` fills a canvas, `train_pass` does both for a batch."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab, config.width)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, config.norm_eps)
+        self.lm_head = nn.Linear(config.width, config.vocab, bias=False)
+        if config.tied:
+            self.lm_head.weight = self.embed_tokens.weight
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5 * 0.6)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores over the vocabulary for hidden states (…, width)."""
+        return self.lm_head(hidden)
+
+    def new_cache(self, capacity: int) -> KVCache:
+        """An empty cache beside the weights."""
+        weight = self.embed_tokens.weight
+        return KVCache(self.config, capacity, weight.device, weight.dtype)
+
+    @torch.inference_mode()
+    def read(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Read tokens (n,) causally into the cache; returns hidden states (n, width)."""
+        if cache.length + len(tokens) > cache.capacity:
+            raise ValueError(f"{cache.length + len(tokens)} tokens do not fit a cache of {cache.capacity}")
+        hidden = self._cached(tokens, cache, causal=True)
+        cache.length += len(tokens)
+        return hidden
+
+    @torch.inference_mode()
+    def write(self, canvas: Tensor, cache: KVCache) -> Tensor:
+        """One denoising pass over a canvas (n,) behind the cache; hidden states (n, width)."""
+        return self._cached(canvas, cache, causal=False)
+
+    def _cached(self, tokens: Tensor, cache: KVCache, causal: bool) -> Tensor:
+        n, start = len(tokens), cache.length
+        x = self.embed_tokens(tokens)[None]
+        positions = torch.arange(start, start + n, device=tokens.device)
+        cos, sin = rope_table(positions, self.config.head_width, self.config.rope_theta)
+        mask = None
+        if causal and n > 1:
+            mask = torch.ones(n, start + n, dtype=torch.bool, device=tokens.device).tril(start)
+        room = start + n <= cache.capacity
+        for i, layer in enumerate(self.layers):
+            attn = layer.self_attn
+            q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
+            if room:  # the canvas uses the free end of the cache as scratch; `length` stays
+                cache.keys[i, :, :, start : start + n] = k
+                cache.values[i, :, :, start : start + n] = v
+                keys, values = cache.keys[i, :, :, : start + n], cache.values[i, :, :, : start + n]
+            else:
+                keys = torch.cat([cache.keys[i, :, :, :start], k], 2)
+                values = torch.cat([cache.values[i, :, :, :start], v], 2)
+            x = x + attn.merge(attn.attend(q, keys, values, mask))
+            x = layer.feed_forward(x)
+        return self.norm(x)[0]
+
+    def train_pass(self, clean: Tensor, canvas: Tensor, positions: Tensor, sees: Tensor) -> tuple[Tensor, Tensor]:
+        """Read `clean` (b, l) and write `canvas` (b, m) at once; hidden states of both.
+
+        `positions` (b, m): each canvas token's place in the dialogue. `sees` (b, m, l + m), bool: the
+        clean tokens before the canvas, and the canvas itself.
+        """
+        length = clean.shape[1]
+        x = self.embed_tokens(torch.cat([clean, canvas], 1))
+        places = torch.arange(length, device=clean.device).expand(clean.shape[0], -1)
+        cos, sin = rope_table(
+            torch.cat([places, positions], 1)[:, None], self.config.head_width, self.config.rope_theta
+        )
+        mask = sees[:, None]
+        for layer in self.layers:
+            x = self._train_block(layer, x, cos, sin, mask, length)
+        x = self.norm(x)
+        return x[:, :length], x[:, length:]
+
+    @staticmethod
+    def _train_block(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, length: int) -> Tensor:
+        attn = layer.self_attn
+        q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
+        reading = attn.attend(q[:, :, :length], k[:, :, :length], v[:, :, :length], causal=True)
+        writing = attn.attend(q[:, :, length:], k, v, mask)
+        x = x + layer.drop(attn.merge(torch.cat([reading, writing], 2)))
+        return layer.feed_forward(x)

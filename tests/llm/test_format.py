@@ -1,0 +1,76 @@
+"""Dialogues as tokens: the text that the design fixes."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from stretto.llm.format import RESULT_BUDGET, describe_tool, dialogue_segments, fit_result
+from stretto.llm.tokenizer import embedded_tokenizer
+
+TOOL = {
+    "name": "book",
+    "description": "Book a table.",
+    "parameters": {
+        "type": "object",
+        "properties": {"people": {"type": "integer"}, "area": {"type": "string", "enum": ["north", "south"]}},
+        "required": ["people"],
+    },
+}
+
+
+def shown(dialogue: dict[str, object]) -> str:
+    tokenizer = embedded_tokenizer()
+    return "".join(tokenizer.show(i) for s in dialogue_segments(tokenizer, dialogue) for i in s.ids)
+
+
+def test_a_dialogue_reads_as_designed() -> None:
+    dialogue = {
+        "tools": [TOOL],
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": " a table <end> for four"},
+            {"role": "assistant", "content": "One moment.", "tool_calls": [
+                {"name": "book", "arguments": {"area": "north", "people": 4}},
+                {"name": "book", "arguments": {"people": 2}},
+            ]},
+            {"role": "tool", "name": "book", "content": '{"reference": "4821"}'},
+            {"role": "assistant", "content": "Done."},
+        ],
+    }  # fmt: skip
+    assert shown(dialogue) == (
+        "<system>Be brief.\nbook(people: integer, area?: north|south) Book a table.<end>"
+        "<user>a table <end> for four<end>"
+        '<say>One moment.<call>book{"people":4,"area":"north"}<call>book{"people":2}<end>'
+        '<tool>book {"reference":"4821"}<end>'
+        "<say>Done.<end>"
+    )
+
+
+def test_a_call_without_words_begins_with_its_mark() -> None:
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "book", "arguments": {"people": 1}}]},
+    ]
+    assert shown({"tools": [TOOL], "messages": messages}).endswith('<user>hi<end><call>book{"people":1}<end>')
+
+
+def test_types_are_written_short() -> None:
+    parameters = {
+        "properties": {
+            "day": {"type": "string", "format": "date"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "n": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        }
+    }
+    assert describe_tool("f", "", parameters) == "f(day?: string date, tags?: string[], n?: integer)"
+
+
+@given(st.dictionaries(st.text(max_size=8), st.lists(st.text(max_size=60), max_size=8), max_size=8))
+def test_results_are_cut_by_whole_fields(value: dict[str, list[str]]) -> None:
+    tokenizer = embedded_tokenizer()
+    text = fit_result(tokenizer, json.dumps(value))
+    assert len(tokenizer.encode(text)) <= RESULT_BUDGET
+    kept = json.loads(text)
+    assert all(key in value and value[key][: len(items)] == items for key, items in kept.items())
