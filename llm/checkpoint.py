@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-
 from stretto.llm.tokenizer import FORMAT_VERSION
 from stretto.llm.transformer import Config, Transformer
 
@@ -36,7 +35,9 @@ def save(folder: str | Path, config: Config, weights: Mapping[str, torch.Tensor]
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
 
 
-def load(folder: str | Path = EMBEDDED, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Transformer:
+def load(
+    folder: str | Path = EMBEDDED, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Transformer:
     """The model of a folder, ready to read and write. Raises CheckpointError."""
     folder = Path(folder)
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
@@ -49,7 +50,9 @@ def load(folder: str | Path = EMBEDDED, device: str = "cpu", dtype: torch.dtype 
         version, shape = described["format_version"], Config(**described["model"])
         weights = load_file(folder / "model.safetensors")
     except (ValueError, KeyError, TypeError, SafetensorError, OSError) as error:
-        raise CheckpointError(f"the model in {folder} cannot be read ({error}); copy or train it again") from error
+        raise CheckpointError(
+            f"the model in {folder} cannot be read ({error}); copy or train it again"
+        ) from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"the model in {folder} has format version {version}, this Stretto reads {FORMAT_VERSION}; "

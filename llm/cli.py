@@ -15,8 +15,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     commands = llm.add_subparsers(dest="llm_command", metavar="COMMAND", required=True)
     train = commands.add_parser("train", help="train the house model; stops and resumes at any moment")
     train.add_argument("--preset", default="cpu", choices=sorted(PRESETS))
-    train.add_argument("--data", help="folder of openly licensed dialogues (needed unless the preset uses none)")
-    train.add_argument("--concierge", nargs="+", required=True, help="files of the dialogue generator (train)")
+    train.add_argument(
+        "--data", help="folder of openly licensed dialogues (needed unless the preset uses none)"
+    )
+    train.add_argument(
+        "--concierge", nargs="+", required=True, help="files of the dialogue generator (train)"
+    )
     train.add_argument("--concierge-valid", nargs="+", required=True, help="files of it with --valid")
     train.add_argument("--out", required=True, help="folder for weights, log and state")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
-
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.denoise import EFFORT, Budget, Pass, write_call, write_words
 from stretto.llm.format import Segment, say_segment, system_segment, tool_segment, user_segment
 from stretto.llm.language_model import Call, Canvas, Draft, Effort, Settled, ToolSpec, TurnSignal
 from stretto.llm.tokenizer import CALL, END, MASK, SAY
+from torch import Tensor
 
 if TYPE_CHECKING:
     from stretto.llm.local import LocalModel
@@ -75,7 +74,8 @@ class Writing:
         while more and len(self.ids) < LONGEST_TURN:
             more = yield from self._call()
 
-    def _say(self) -> Iterator[Canvas | Settled]:
+    def _say(self) -> Generator[Canvas | Settled, None, bool]:
+        """Words; True if a call follows them."""
         start = len(self.ids)
         head = self.ids[start - 1 :]
         while True:
@@ -96,7 +96,8 @@ class Writing:
         self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
         return self.ids[-1] == CALL
 
-    def _call(self) -> Iterator[Canvas | Settled]:
+    def _call(self) -> Generator[Canvas | Settled, None, bool]:
+        """One call; True if another follows."""
         first = not self.segments
         begin = len(self.ids)
         tool = self._choose_tool()
@@ -222,7 +223,7 @@ class LocalConversation:
     async def draft(
         self, effort: Effort = "medium", deadline_ms: float | None = None, revise: Draft | None = None
     ) -> AsyncIterator[Canvas | Settled | Draft]:
-        """Write a turn; see `Conversation.draft`. A draft starts from an empty canvas, also under `revise`."""
+        """Write a turn; see `Conversation.draft`. Also under `revise` it starts from an empty canvas."""
         async with self._busy:
             began = time.monotonic()
             self.revision += 1

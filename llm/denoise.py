@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.language_model import Effort
 from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
+from torch import Tensor
 
 TERMINATORS = (END, CALL)
 
@@ -57,7 +56,8 @@ def choose(confidence: NDArray[np.float32], open_: NDArray[np.bool_], threshold:
     if not open_.any():
         return open_
     ceiling = confidence[open_].max()
-    return open_ & (confidence >= min(threshold, ceiling))
+    taken: NDArray[np.bool_] = open_ & (confidence >= min(threshold, ceiling))
+    return taken
 
 
 def end_of(canvas: NDArray[np.int64]) -> int | None:
@@ -140,7 +140,13 @@ def write_call(
         log_probs = torch.log_softmax(forward(torch.from_numpy(canvas)).float(), -1).numpy()
         fixed = [None if t == MASK else int(t) for t in canvas]
         path = best_path(
-            log_probs, automaton, fixed, state, open_end=tokens_after > 0, budget_after=tokens_after, score_fill=True
+            log_probs,
+            automaton,
+            fixed,
+            state,
+            open_end=tokens_after > 0,
+            budget_after=tokens_after,
+            score_fill=True,
         )
         confidence = np.exp(log_probs[np.arange(size), path.tokens])
         open_ = canvas == MASK

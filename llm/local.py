@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-
 from stretto.llm.checkpoint import EMBEDDED, load
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation
@@ -31,7 +30,9 @@ class LocalModel:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_num_threads(threads)
-        self.transformer = (model if model is not None else load(folder or EMBEDDED, device)).requires_grad_(False)
+        self.transformer = (model if model is not None else load(folder or EMBEDDED, device)).requires_grad_(
+            False
+        )
         self.tokenizer = tokenizer or embedded_tokenizer()
         self.context = context
         self.worker = ThreadPoolExecutor(1, "stretto-llm")

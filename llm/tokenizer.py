@@ -13,8 +13,9 @@ import tokenizers
 
 FORMAT_VERSION = 1
 
-MARKS = ("<system>", "<user>", "<say>", "<call>", "<tool>", "<end>", "<mask>") + tuple(
-    f"<pad{i}>" for i in range(7)
+MARKS = (
+    *("<system>", "<user>", "<say>", "<call>", "<tool>", "<end>", "<mask>"),
+    *(f"<pad{i}>" for i in range(7)),
 )
 SYSTEM, USER, SAY, CALL, TOOL, END, MASK, PAD0 = range(8)
 PADS = tuple(range(PAD0, PAD0 + 7))

@@ -9,6 +9,7 @@ canvas sees the clean tokens strictly before its first position and nothing of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn as nn
@@ -91,7 +92,8 @@ class Attention(nn.Module):
 
     def merge(self, out: Tensor) -> Tensor:
         """Heads side by side again, through the output projection."""
-        return self.o_proj(out.transpose(1, 2).flatten(2))
+        merged: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
+        return merged
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
@@ -115,7 +117,8 @@ class Block(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         h = self.post_attention_layernorm(x)
-        return x + self.drop(self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h)))
+        out: Tensor = x + self.drop(self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h)))
+        return out
 
 
 class Transformer(nn.Module):
@@ -140,9 +143,15 @@ class Transformer(nn.Module):
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, typed."""
+        return cast("list[Block]", list(self.layers))
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary for hidden states (…, width)."""
-        return self.lm_head(hidden)
+        scores: Tensor = self.lm_head(hidden)
+        return scores
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache beside the weights."""
@@ -172,7 +181,7 @@ class Transformer(nn.Module):
         if causal and n > 1:
             mask = torch.ones(n, start + n, dtype=torch.bool, device=tokens.device).tril(start)
         room = start + n <= cache.capacity
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.blocks):
             attn = layer.self_attn
             q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
             if room:  # the canvas uses the free end of the cache as scratch; `length` stays
@@ -184,9 +193,12 @@ class Transformer(nn.Module):
                 values = torch.cat([cache.values[i, :, :, :start], v], 2)
             x = x + attn.merge(attn.attend(q, keys, values, mask))
             x = layer.feed_forward(x)
-        return self.norm(x)[0]
+        normed: Tensor = self.norm(x)[0]
+        return normed
 
-    def train_pass(self, clean: Tensor, canvas: Tensor, positions: Tensor, sees: Tensor) -> tuple[Tensor, Tensor]:
+    def train_pass(
+        self, clean: Tensor, canvas: Tensor, positions: Tensor, sees: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Read `clean` (b, l) and write `canvas` (b, m) at once; hidden states of both.
 
         `positions` (b, m): each canvas token's place in the dialogue. `sees` (b, m, l + m), bool: the
@@ -199,13 +211,13 @@ class Transformer(nn.Module):
             torch.cat([places, positions], 1)[:, None], self.config.head_width, self.config.rope_theta
         )
         mask = sees[:, None]
-        for layer in self.layers:
+        for layer in self.blocks:
             x = self._train_block(layer, x, cos, sin, mask, length)
         x = self.norm(x)
         return x[:, :length], x[:, length:]
 
     @staticmethod
-    def _train_block(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, length: int) -> Tensor:
+    def _train_block(layer: Block, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, length: int) -> Tensor:
         attn = layer.self_attn
         q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
         reading = attn.attend(q[:, :, :length], k[:, :, :length], v[:, :, :length], causal=True)

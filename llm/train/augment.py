@@ -60,7 +60,9 @@ def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float =
 def heard_dialogue(dialogue: Mapping[str, Any], rng: random.Random, strength: float = 1.0) -> dict[str, Any]:
     """The dialogue with every caller's turn damaged."""
     messages = [
-        {**m, "content": damage(m["content"], rng, strength)} if m["role"] == "user" and m.get("content") else m
+        {**m, "content": damage(m["content"], rng, strength)}
+        if m["role"] == "user" and m.get("content")
+        else m
         for m in dialogue["messages"]
     ]
     return {**dialogue, "messages": messages}

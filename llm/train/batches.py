@@ -48,10 +48,18 @@ class Batches:
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", warm: int = 0,
     ) -> None:  # fmt: skip
-        self.tokenizer, self.seed, self.tokens, self.longest, self.warm = tokenizer, seed, tokens, longest, warm
+        self.tokenizer, self.seed, self.tokens, self.longest, self.warm = (
+            tokenizer,
+            seed,
+            tokens,
+            longest,
+            warm,
+        )
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
-        self.early = [0.0 if n == "concierge" else share for n, share in zip(self.names, self.shares, strict=True)]
+        self.early = [
+            0.0 if n == "concierge" else share for n, share in zip(self.names, self.shares, strict=True)
+        ]
         self.lines = [load_dialogues(sources[n].paths, split) for n in self.names]
 
     def segments(self, dialogue: dict[str, Any], rng: random.Random) -> list[Segment]:

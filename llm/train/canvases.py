@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
-
 from stretto.llm.format import Segment
 from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
+from torch import Tensor
 
 SIZES = (16, 32, 64)
 CAUSAL_WEIGHT = {"system": 0.0, "user": 0.3, "say": 1.0, "call": 1.0, "tool": 0.0}
@@ -35,7 +35,8 @@ class Batch:
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(t.to(device) if isinstance(t, Tensor) else t for t in vars(self).values()))
+        moved: dict[str, Any] = {k: t.to(device) for k, t in vars(self).items() if isinstance(t, Tensor)}
+        return replace(self, **moved)
 
 
 def fill(body: Sequence[int], size: int) -> list[int]:
@@ -135,4 +136,6 @@ def make_batch(dialogues: Sequence[Sequence[Segment]], vocab: int, rng: random.R
             sees[r, span, length + at : length + at + size] = True
             at += size
         sees[r, at:, 0] = True  # padding rows must see something, or softmax has no answer
-    return Batch(clean_t, next_weight, canvas_t, target, weight, positions, sees, sum(len(c) for c, _, _ in rows))
+    return Batch(
+        clean_t, next_weight, canvas_t, target, weight, positions, sees, sum(len(c) for c, _, _ in rows)
+    )

