@@ -1,0 +1,149 @@
+"""The dialogue generator: its dialogues are valid, meet their goals and keep the splits apart."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from stretto.tools.concierge.dialogues import City, at_once, generate, hold, main, statistics
+from stretto.tools.concierge.names import HELD_OUT_WORDS, held_out
+from stretto.tools.concierge.wording import TEMPLATES, held_out_template
+
+Dialogue = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def train() -> list[Dialogue]:
+    return list(generate(11, 200))
+
+
+@pytest.fixture(scope="module")
+def valid() -> list[Dialogue]:
+    return list(generate(11, 100, valid=True))
+
+
+def calls(dialogue: Dialogue) -> list[dict[str, Any]]:
+    return [call for message in dialogue["messages"] for call in message.get("tool_calls", ())]
+
+
+def booked_names(dialogues: list[Dialogue]) -> set[str]:
+    results = [
+        json.loads(message["content"])
+        for dialogue in dialogues
+        for message in dialogue["messages"]
+        if message["role"] == "tool"
+    ]
+    places = [
+        place["name"] for r in results for what in ("restaurants", "hotels") for place in r.get(what, ())
+    ]
+    booked = [r["booked"] for r in results if "booked" in r and ("people" in r or "nights" in r)]
+    return {*places, *booked}
+
+
+def test_every_call_fits_its_schema(train: list[Dialogue], valid: list[Dialogue]) -> None:
+    for dialogue in train + valid:
+        schemas = {tool["name"]: tool["parameters"] for tool in dialogue["tools"]}
+        for call in calls(dialogue):
+            jsonschema.validate(call["arguments"], schemas[call["name"]])
+
+
+def test_goals_are_met_except_where_the_caller_quits(train: list[Dialogue], valid: list[Dialogue]) -> None:
+    for dialogue in train + valid:
+        assert dialogue["goal_met"] or dialogue["gave_up"], dialogue["why"]
+    assert sum(dialogue["gave_up"] for dialogue in train + valid) < 0.06 * len(train + valid)
+
+
+def test_the_oracle_meets_goals_without_selection() -> None:
+    rng = random.Random(3)
+    day = datetime(2026, 11, 21)
+    city = City.build(4, day, held_out=False)
+    city.now = day.replace(hour=10)
+    held = [at_once(hold(city, random.Random(rng.random()), valid=False)) for _ in range(150)]
+    unmet = [d for d in held if not d["goal_met"] and not d["gave_up"]]
+    assert len(unmet) <= 1, unmet[0]["why"]
+
+
+def test_a_city_is_put_back_after_each_dialogue() -> None:
+    city = City.build(4, datetime(2026, 11, 21), held_out=False)
+    city.now = datetime(2026, 11, 21, 10)
+    for seed in range(30):
+        at_once(hold(city, random.Random(seed), valid=False))
+        assert city.database.changes(city.before) == []
+
+
+def test_messages_alternate_and_end_with_the_agent(train: list[Dialogue]) -> None:
+    for dialogue in train:
+        roles = [message["role"] for message in dialogue["messages"]]
+        assert roles[:3] == ["system", "assistant", "user"]
+        assert roles[-1] == "assistant"
+        for before, after in pairwise(roles):
+            assert (before, after) not in {("user", "user"), ("system", "user"), ("tool", "user")}
+        for message, following in pairwise(dialogue["messages"]):
+            if message.get("tool_calls"):
+                # The built-in tools end the dialogue; all others have a result.
+                assert following["role"] == "tool"
+                assert following["name"] == message["tool_calls"][0]["name"]
+
+
+def test_values_of_calls_stand_in_the_dialogue(train: list[Dialogue]) -> None:
+    enums = {"service", "area", "price"}
+    for dialogue in train:
+        text = ""
+        for message in dialogue["messages"]:
+            for call in message.get("tool_calls", ()):
+                for slot, value in call["arguments"].items():
+                    if isinstance(value, str) and slot not in enums:
+                        assert value.lower() in text, (slot, value)
+            text += (message["content"] or "").lower() + " "
+
+
+def test_training_has_no_held_out_names_or_wordings(train: list[Dialogue], valid: list[Dialogue]) -> None:
+    assert not any(held_out(name) for name in booked_names(train))
+    assert all(held_out(name) for name in booked_names(valid))
+    text = json.dumps([[m["content"] for m in d["messages"]] for d in train]).lower().split()
+    assert not {word.strip('",.?') for word in text} & HELD_OUT_WORDS
+    assert not any(held_out_template(used) for dialogue in train for used in dialogue["templates"])
+    assert any(held_out_template(used) for dialogue in valid for used in dialogue["templates"])
+
+
+def test_about_a_seventh_of_the_wordings_is_held_out() -> None:
+    ids = [f"{group}/{number}" for group, texts in TEMPLATES.items() for number in range(len(texts))]
+    share = sum(map(held_out_template, ids)) / len(ids)
+    assert 0.08 < share < 0.18
+    assert not any(held_out_template(f"{group}/0") for group in TEMPLATES)
+
+
+def test_the_same_seed_gives_the_same_dialogues() -> None:
+    assert list(generate(5, 20)) == list(generate(5, 20))
+    assert list(generate(5, 3)) != list(generate(6, 3))
+
+
+def test_every_tool_and_kind_of_turn_occurs(train: list[Dialogue]) -> None:
+    stats = statistics(train)
+    assert len(stats["calls"]) == 13
+    assert stats["errors"] > 0.03
+    assert 4 < stats["caller_turns"] < 8
+    assert stats["words_per_reply"] < 16
+
+
+def test_days_vary_and_tools_are_shuffled(train: list[Dialogue]) -> None:
+    assert len({dialogue["messages"][0]["content"] for dialogue in train}) > 8
+    assert len({tuple(tool["name"] for tool in dialogue["tools"]) for dialogue in train}) > 190
+    fewer = sum(len(dialogue["tools"]) < 13 for dialogue in train) / len(train)
+    assert 0.15 < fewer < 0.45
+
+
+def test_main_writes_a_packed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "concierge.train.jsonl.gz"
+    assert main(["--count", "5", "--seed", "2", "--out", str(out), "--stats"]) == 0
+    with gzip.open(out, "rt") as file:
+        lines = [json.loads(line) for line in file]
+    assert lines == list(generate(2, 5))
+    assert json.loads(capsys.readouterr().out)["dialogues"] == 5
