@@ -41,13 +41,13 @@ def damage(words: str, rng: random.Random, strength: float = 1.0) -> str:
     return " ".join(pieces)
 
 
-def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float = 0.3) -> dict[str, Any]:
+def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float = 0.15) -> dict[str, Any]:
     """The dialogue with its tools shuffled and, but for a share `whole`, most unused ones left out."""
     used = {c["name"] for m in dialogue["messages"] for c in m.get("tool_calls") or []}
     tools = list(dialogue["tools"])
     rng.shuffle(tools)
     if rng.random() >= whole:
-        spare = rng.randint(1, 4)
+        spare = rng.randint(0, 3)
         kept: list[Any] = []
         for tool in tools:
             if tool["name"] in used or spare > 0:

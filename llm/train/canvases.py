@@ -47,7 +47,7 @@ def fill(body: Sequence[int], size: int) -> list[int]:
 
 def canvas_size(body: int, kind: str, rng: random.Random) -> int:
     """Mostly the smallest canvas that fits; else the one a reply or a call starts on (32, 64)."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         return next((s for s in SIZES if s >= body), SIZES[-1])
     return 64 if kind == "call" else 32
 

@@ -38,7 +38,7 @@ class Preset:
     seed: int = 1
     compile: bool = False
     log_every: int = 25
-    eval_every: int = 200
+    eval_every: int = 150
     eval_batches: int = 8
 
 
@@ -46,7 +46,7 @@ SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64,
 TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176)
 
 PRESETS = {
-    "cpu": Preset(SMALL, steps=4000, tokens=2000, warm=100),
+    "cpu": Preset(SMALL, steps=3200, tokens=2000, warm=30),
     "cpu-smoke": Preset(
         TINY, steps=60, tokens=800, shares={"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1
     ),

@@ -1,0 +1,91 @@
+"""One turn in text: hear, draft, commit, run the calls, draft again. What `chat` and `simulate` do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from stretto.agent.builtin import split
+from stretto.agent.canned import Canned
+from stretto.llm.language_model import Canvas, Conversation, Draft, Effort, Settled
+from stretto.tools.runner import ToolRunner
+
+MOST_ROUNDS = 3
+
+
+@dataclass
+class Answer:
+    """The agent's side of one turn; fields as in the turn of `cli.md`."""
+
+    texts: list[str] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    forwards: int = 0
+    ms: float = 0.0
+    hang_up: bool = False
+    transfer: bool = False
+    canned: bool = False
+
+    @property
+    def text(self) -> str:
+        """All words, in order."""
+        return " ".join(self.texts)
+
+
+async def answer(
+    conversation: Conversation,
+    runner: ToolRunner,
+    words: str,
+    *,
+    effort: Effort = "medium",
+    canned: Canned | None = None,
+    show: Callable[[Canvas | Settled | Draft], None] | None = None,
+) -> Answer:
+    """Let the model answer the caller's words; tools run between its drafts, at most three rounds."""
+    canned = canned or Canned()
+    result = Answer()
+    await conversation.hear(words)
+    for _ in range(MOST_ROUNDS + 1):
+        draft = await last_draft(conversation, effort, show)
+        result.forwards += draft.forwards
+        result.ms += draft.ms
+        if draft.text:
+            result.texts.append(draft.text)
+        await conversation.commit(draft)
+        calls, ends = split(draft.calls)
+        result.hang_up |= ends == "hang_up"
+        result.transfer |= ends == "transfer"
+        if not calls:
+            break
+        outcomes = await runner.run_all(calls)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            await conversation.tool_result(call.id, outcome.text)
+            result.tools.append(
+                {
+                    "name": call.name,
+                    "arguments": call.arguments,
+                    "result": json.loads(outcome.content) if outcome.content is not None else None,
+                    "error": outcome.error,
+                    "ms": round(outcome.ms, 1),
+                }
+            )
+    if not result.texts and not result.hang_up and not result.transfer:
+        result.texts.append(canned.apology)
+        result.canned = True
+        await conversation.say(canned.apology)
+    return result
+
+
+async def last_draft(
+    conversation: Conversation, effort: Effort, show: Callable[[Canvas | Settled | Draft], None] | None = None
+) -> Draft:
+    """Run a draft to its end. Raises RuntimeError if the model gives none."""
+    async with aclosing(conversation.draft(effort)) as items:  # type: ignore[type-var]
+        async for item in items:
+            if show:
+                show(item)
+            if isinstance(item, Draft):
+                return item
+    raise RuntimeError("the model ended without a draft")

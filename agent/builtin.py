@@ -1,0 +1,21 @@
+"""Tools that every session offers and handles itself: ending the call, and handing it over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stretto.llm.language_model import Call
+from stretto.tools.tool import ToolSpec
+
+_NOTHING = {"type": "object", "properties": {}, "required": []}
+
+HANG_UP = ToolSpec("hang_up", "End the call.", _NOTHING)
+TRANSFER = ToolSpec("transfer", "Hand over to a person.", _NOTHING)
+BUILT_IN = (HANG_UP, TRANSFER)
+
+
+def split(calls: Sequence[Call]) -> tuple[list[Call], str | None]:
+    """The calls that tools must run, and how the call ends then (`hang_up`, `transfer` or None)."""
+    names = {spec.name for spec in BUILT_IN}
+    ends = next((call.name for call in calls if call.name in names), None)
+    return [call for call in calls if call.name not in names], ends

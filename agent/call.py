@@ -1,0 +1,174 @@
+"""What the parts of one running call share: options, clock, model, voice, record, events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+from stretto.agent import events
+from stretto.agent.canned import Canned
+from stretto.agent.history import History
+from stretto.agent.patience import PatienceOptions
+from stretto.agent.speculation import Speculation
+from stretto.agent.timeline import CallRecord, TurnRecord
+from stretto.agent.turn import TurnOptions
+from stretto.llm.language_model import Conversation, Effort
+
+log = logging.getLogger("stretto.agent")
+
+EVENTS_KEPT = 2000
+"""Events that wait for a slow reader at most; the oldest are dropped."""
+
+
+@dataclass
+class SessionOptions:
+    """How a call is led. Times are milliseconds (`_ms`) or seconds (`_s`).
+
+    `system`: the instructions of the model. `greeting`: spoken first; None for the canned one, "" for none.
+    The silences and `p_end`: see `TurnOptions`. `speculate`: prepare replies at soft ends.
+    `silence_prompt_s`: a caller silent for so long is asked once; after `silence_prompts` of them the
+    agent says goodbye. `caller_gone_s`: the call ends when no frame arrived for so long.
+    `one_moment_ms`: a tool that runs for longer is covered by a canned sentence, if the model said nothing
+    itself. `rate`: of the agent's audio, Hz; None for the voice's own.
+    """
+
+    system: str = "You are a helpful voice agent. Plain spoken English, short."
+    greeting: str | None = None
+    effort: Effort = "medium"
+    commit_silence_ms: float = 500.0
+    doubtful_silence_ms: float = 850.0
+    unfinished_silence_ms: float = 1150.0
+    soft_end_ms: float = 120.0
+    use_p_end: bool = False
+    p_end_sure: float = 0.5
+    p_end_unfinished: float = 0.1
+    speculate: bool = True
+    draft_deadline_ms: float | None = None
+    max_tool_rounds: int = 3
+    one_moment_ms: float = 1500.0
+    silence_prompt_s: float = 8.0
+    silence_prompts: int = 3
+    longest_call_s: float = 600.0
+    caller_gone_s: float = 20.0
+    recogniser_timeout_s: float = 10.0
+    model_timeout_s: float = 15.0
+    synthesiser_timeout_s: float = 15.0
+    tool_timeout_s: float = 60.0
+    rate: int | None = None
+    canned: Canned = field(default_factory=Canned)
+
+    def __post_init__(self) -> None:
+        for name in ("longest_call_s", "silence_prompt_s", "caller_gone_s", "model_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
+        if self.max_tool_rounds < 1:
+            raise ValueError(f"max_tool_rounds must be at least 1, is {self.max_tool_rounds}")
+
+    def patience(self) -> PatienceOptions:
+        return PatienceOptions(self.silence_prompt_s, self.silence_prompts, self.longest_call_s)
+
+    def turn_options(self) -> TurnOptions:
+        """Raises `ValueError` where the silences contradict each other."""
+        # Whoever raises the first silence alone means the others to grow with it.
+        commit = self.commit_silence_ms
+        doubtful = max(commit, self.doubtful_silence_ms)
+        unfinished = max(doubtful, self.unfinished_silence_ms)
+        return TurnOptions(
+            soft_end_ms=self.soft_end_ms,
+            commit_silence_ms=commit,
+            doubtful_silence_ms=doubtful,
+            unfinished_silence_ms=unfinished,
+            longest_silence_ms=max(3000.0, unfinished),
+            use_p_end=self.use_p_end,
+            p_end_sure=self.p_end_sure,
+            p_end_unfinished=self.p_end_unfinished,
+        )
+
+
+class EventStream:
+    """One reader's events; bounded, the oldest are dropped. Ends with the call."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
+        self._news = asyncio.Event()
+        self._closed = False
+
+    def put(self, event: events.Event) -> None:
+        self._waiting.append(event)
+        self._news.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._news.set()
+
+    def __aiter__(self) -> AsyncIterator[events.Event]:
+        return self
+
+    async def __anext__(self) -> events.Event:
+        while not self._waiting:
+            if self._closed:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft()
+
+
+@dataclass
+class Call:
+    """One running call. `over` is set with the reason in `record.ended`."""
+
+    options: SessionOptions
+    clock: Callable[[], float]
+    conversation: Conversation
+    history: History
+    record: CallRecord = field(default_factory=CallRecord)
+    speculation: Speculation = field(default_factory=Speculation)
+    started: float = 0.0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: list[EventStream] = field(default_factory=list)
+    model: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """A conversation does one thing at a time."""
+    _failed: set[tuple[str, str]] = field(default_factory=set)
+
+    def ms(self, at: float | None = None) -> float:
+        """Milliseconds from the start of the call to `at` on the clock (now, if not given)."""
+        return ((self.clock() if at is None else at) - self.started) * 1000
+
+    def emit(self, event: events.Event) -> None:
+        for reader in self.readers:
+            reader.put(event)
+
+    def fail(self, part: str, error: BaseException | str, turn: TurnRecord | None = None) -> None:
+        """Report that a part failed; the call goes on. The same failure is told once a turn."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        message = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")
+        if turn is not None:
+            turn.failures.append(f"{part}: {message}")
+        elif (part, message) in self._failed:
+            return
+        self._failed.add((part, message))
+        log.warning("%s failed: %s", part, message)
+        self.emit(events.Failure(at_ms=self.ms(), part=part, message=message))
+
+    def end(self, reason: str) -> None:
+        """End the call; the first reason counts."""
+        if self.over.is_set():
+            return
+        self.record.ended = reason
+        if reason == "transfer":
+            self.emit(events.Transfer(at_ms=self.ms()))
+        self.emit(events.HangUp(at_ms=self.ms(), reason=reason))
+        self.over.set()
+
+    @contextlib.contextmanager
+    def reporting(self, part: str, turn: TurnRecord | None = None) -> Iterator[None]:
+        """Turn an exception of a part into a reported failure and go on after the block."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(part, error, turn)

@@ -1,0 +1,107 @@
+"""`stretto call`: a recorded caller talks to the agent in real time."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.cli import UsageError, print_result
+from stretto.agent.session import Session, SessionOptions
+from stretto.agent.ways_in.live import LiveCall
+from stretto.agent.ways_in.recording import is_silent, play_recording
+from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
+from stretto.agent.ways_in.stereo import StereoRecorder
+from stretto.audio.pcm import AudioFileError, Int16, read_audio
+from stretto.audio.threads import limit_threads
+from stretto.llm.language_model import LanguageModel
+from stretto.tools.tool import Tool
+
+RATE_OUT = 24_000
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `stretto call`."""
+    parser = subparsers.add_parser(
+        "call",
+        help="plays a caller's recording to the agent in real time",
+        description="The agent greets, then hears the recording as a call; ends when the agent has answered "
+        "all of it, or hangs up.",
+    )
+    parser.add_argument("--input", required=True, metavar="FILE", help="the caller: WAV, FLAC or OGG")
+    parser.add_argument("--record", metavar="FILE", help="write both sides: WAV, caller left, agent right")
+    add_tool_flags(parser)
+    add_model_flags(parser)
+    add_speech_flags(parser)
+    parser.set_defaults(run=run_call)
+
+
+def run_call(args: argparse.Namespace) -> int:
+    """Hold the call; raises `UsageError` for what cannot be used."""
+    pcm = caller_audio(args.input)
+    if args.record and not Path(args.record).parent.is_dir():
+        raise UsageError(f"{Path(args.record).parent} is no folder: create it first, or change --record")
+    limit_threads()
+    model = load_model(args)
+    try:
+        tools, system, canned = load_tool_set(args)
+        check_tools(model, tools)
+        options = SessionOptions(system=system, effort=args.effort, rate=RATE_OUT, canned=canned)
+        speech = load_speech(args)
+        try:
+            console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
+            fields = asyncio.run(recorded_call(model, speech, pcm, tools, options, args.record, console))
+        finally:
+            speech.close()
+    finally:
+        model.close()
+    print_result(args, fields)
+    return 0
+
+
+def caller_audio(path: str) -> Int16:
+    """The recording, int16 at 16 kHz. Raises `UsageError` where there is no caller to hear."""
+    try:
+        pcm = read_audio(path)
+    except AudioFileError as error:
+        raise UsageError(str(error)) from error
+    if is_silent(pcm):
+        raise UsageError(f"{path} is silent: nothing in it is louder than -60 dB. Record the caller again.")
+    return pcm
+
+
+async def recorded_call(
+    model: LanguageModel,
+    speech: Speech,
+    pcm: Int16,
+    tools: list[Tool],
+    options: SessionOptions,
+    record: str | None,
+    console: Console,
+) -> dict[str, Any]:
+    """The call; the fields of `--json`."""
+    recorder = StereoRecorder(RATE_OUT, time.monotonic)
+
+    def sink(frame: Int16, at: float) -> None:
+        recorder.agent(frame, at)
+
+    session = Session(
+        recogniser=speech.recogniser,
+        synthesiser=speech.synthesiser,
+        model=model,
+        sink=sink,
+        tools=tools,
+        options=options,
+    )
+    call = await play_recording(session, pcm, recorder, watch=[LiveCall(console).event])
+    if record:
+        try:
+            recorder.save(record, session.started)
+        except (OSError, RuntimeError) as error:
+            raise UsageError(f"{record} cannot be written ({error}): choose another --record") from error
+    return {**call.to_json(), "recording": record, "underruns": recorder.underruns}

@@ -1,0 +1,125 @@
+"""`stretto chat`: the agent in text, one line in, one line out; `--show-canvas` shows it being written."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+from stretto.agent.answer import Answer, answer
+from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.builtin import BUILT_IN
+from stretto.agent.cli import print_result
+from stretto.llm.language_model import Canvas, Draft, Settled
+from stretto.tools.runner import ToolRunner
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `stretto chat`."""
+    parser = subparsers.add_parser("chat", help="text in, reply out; reads lines from standard input")
+    add_model_flags(parser)
+    add_tool_flags(parser)
+    parser.add_argument("--show-canvas", action="store_true", help="show the canvas while it is denoised")
+    parser.set_defaults(run=run_chat)
+
+
+def run_chat(args: argparse.Namespace) -> int:
+    """Chat until the input ends or the agent hangs up."""
+    turns = asyncio.run(chat(args))
+    print_result(args, {"turns": turns})
+    return 0
+
+
+def lines() -> Iterator[str]:
+    """The caller's lines: typed at a prompt, or piped in."""
+    while True:
+        if sys.stdin.isatty():
+            print("you: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def turn_fields(words: str, reply: Answer) -> dict[str, Any]:
+    """One turn as in `cli.md`; without audio all of it counts as heard and nothing was speculated."""
+    return {
+        "caller": words,
+        "agent": reply.text,
+        "heard": reply.text,
+        "tools": reply.tools,
+        "forwards": reply.forwards,
+        "ms": round(reply.ms, 1),
+        "speculation": "off",
+        "canned": reply.canned,
+        "interrupted": False,
+    }
+
+
+async def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The loop; returns the turns."""
+    model = load_model(args)
+    out = Console(file=sys.stderr if args.json else sys.stdout, highlight=False)
+    turns: list[dict[str, Any]] = []
+    try:
+        tools, system, canned = load_tool_set(args)
+        check_tools(model, tools)
+        runner = ToolRunner(tools)
+        conversation = model.open(system, [*(t.spec for t in tools), *BUILT_IN])
+        await conversation.say(canned.greeting)
+        if not args.quiet:
+            out.print(f"agent: {canned.greeting}", markup=False)
+        for words in lines():
+            with canvas_display(out, args.show_canvas and not args.quiet) as show:
+                reply = await answer(
+                    conversation, runner, words, effort=args.effort, canned=canned, show=show
+                )
+            turns.append(turn_fields(words, reply))
+            if not args.quiet:
+                for call in reply.tools:
+                    out.print(
+                        f"  {call['name']} {call['arguments']} -> {call['result'] or call['error']}",
+                        markup=False,
+                    )
+                out.print(f"agent: {reply.text}", markup=False)
+            if reply.hang_up or reply.transfer:
+                break
+        conversation.close()
+    finally:
+        model.close()
+    return turns
+
+
+class canvas_display:
+    """Context: a function that shows each pass in place, or None when nothing is to be shown."""
+
+    def __init__(self, out: Console, on: bool) -> None:
+        self._live = Live(console=out, refresh_per_second=30, auto_refresh=False) if on else None
+
+    def __enter__(self) -> Callable[[Canvas | Settled | Draft], None] | None:
+        if self._live is None:
+            return None
+        self._live.start()
+        return self._show
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _show(self, item: Canvas | Settled | Draft) -> None:
+        if isinstance(item, Canvas) and self._live is not None:
+            self._live.update(render_canvas(item), refresh=True)
+
+
+def render_canvas(canvas: Canvas) -> Text:
+    """Settled tokens in plain text, open positions as dim blocks, the pass in front."""
+    text = Text(f"{canvas.forward:3d} ", style="dim")
+    for token in canvas.tokens:
+        text.append("▒▒" if token is None else token, style="dim" if token is None else "bold")
+    return text

@@ -1,0 +1,183 @@
+"""What a session reports while a call runs: small typed events, in order.
+
+`at_ms` is milliseconds from the start of the call. `turn` counts the caller's turns from 1, `revision` the
+soft ends inside one turn from 1; an artefact is current only while both still match.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened in the call, `at_ms` milliseconds after its start."""
+
+    at_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The event's fields, and its class name under `event`."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionStarted(Event):
+    """The agent picked up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerSpeaking(Event):
+    """The caller began (or went on) to speak; `began_ms` is where in the audio."""
+
+    turn: int
+    began_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerPartial(Event):
+    """Words heard so far in this turn; `tentative` ones may still change."""
+
+    turn: int
+    stable: str
+    tentative: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftEnd(Event):
+    """The caller fell silent; a reply is prepared. `speech_end_ms`: the last speech sample."""
+
+    turn: int
+    revision: int
+    speech_end_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerFinal(Event):
+    """The transcript up to a soft end."""
+
+    turn: int
+    revision: int
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingPass(Event):
+    """One pass of the model over the canvas; None stands for a masked token."""
+
+    turn: int
+    revision: int
+    forward: int
+    tokens: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftReady(Event):
+    """A whole reply is written: words, or names of tools to call, or both."""
+
+    turn: int
+    revision: int
+    text: str
+    calls: tuple[str, ...]
+    forwards: int
+    ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftDropped(Event):
+    """The caller went on, and what was prepared at that soft end is void."""
+
+    turn: int
+    revision: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed(Event):
+    """The caller's turn is over: the reply may be heard and tools may run."""
+
+    turn: int
+    revision: int
+    text: str
+    speculation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnIgnored(Event):
+    """A sound without words (noise, a cough): no turn was made of it."""
+
+    turn: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolStarted(Event):
+    """A tool runs."""
+
+    turn: int
+    call_id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolFinished(Event):
+    """A tool's result, or why there is none."""
+
+    turn: int
+    call_id: str
+    name: str
+    result: str | None
+    error: str | None
+    ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSpeaking(Event):
+    """The first sample of these words leaves for the caller."""
+
+    turn: int
+    text: str
+    canned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentHeard(Event):
+    """The agent stopped speaking; `text` is what the caller heard of it."""
+
+    turn: int
+    text: str
+    complete: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BargeIn(Event):
+    """The caller spoke while the agent did; playback was stopped."""
+
+    turn: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesDropped(Event):
+    """The session could not keep up with the caller's audio; `count` frames were lost in all."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Event):
+    """The model hands the call over to a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HangUp(Event):
+    """The call ends; `reason` as in `CallRecord.ended`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(Event):
+    """A part failed and the call goes on; `part` is one of recogniser, synthesiser, model, tools, session."""
+
+    part: str
+    message: str

@@ -1,0 +1,389 @@
+"""The agent's side of one turn: draft, speech held until the commit, tools after it, what was heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from stretto.agent import events
+from stretto.agent.builtin import split
+from stretto.agent.call import Call
+from stretto.agent.speaking import Mouth, Utterance
+from stretto.agent.speculation import Key
+from stretto.agent.timeline import ToolRecord, TurnRecord
+from stretto.llm.language_model import Call as ToolCall
+from stretto.llm.language_model import Canvas, Draft
+from stretto.tools.runner import ToolRunner
+from stretto.tools.tool import Result
+
+LONGEST_WAIT_S = 60.0
+"""No reply waits longer for the end of the caller's turn, or for the reply before it."""
+
+
+class Owner(Protocol):
+    """Whose turn a reply answers: the session."""
+
+    async def transcribe(self, key: Key) -> str | None:
+        """The final transcript of a revision: "" for noise, None where the recogniser failed."""
+        ...
+
+    def heard(self, key: Key, text: str | None, p_end: float | None) -> None: ...
+    def sealed(self, reply: Reply) -> None: ...
+
+
+class Reply:
+    """The answer to one revision of one turn; run as a task of its own.
+
+    Cancelling it before the commit leaves no trace. After the commit `interrupt` ends it early: what was
+    heard goes into the history, and tools that run are finished, for what they changed is changed.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        mouth: Mouth,
+        runner: ToolRunner,
+        record: TurnRecord,
+        *,
+        owner: Owner,
+        after: Reply | None = None,
+    ) -> None:
+        self.key: Key = (record.turn, record.revision)
+        self.record = record
+        self.done = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self._call = call
+        self._mouth = mouth
+        self._runner = runner
+        self.after = after
+        self._owner = owner
+        self._committed = asyncio.Event()
+        self.sealed = False
+        """Tools ran: the turn cannot be reopened."""
+        self.unanswered = False
+        """Tools ran and the caller took the floor before their results were spoken about."""
+        self.last: tuple[Utterance, Draft] | None = None
+        """What was said last, and the draft that it is from."""
+        self._interrupted = False
+        self._work: asyncio.Task[Any] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.done.is_set()
+
+    @property
+    def committed(self) -> bool:
+        return self._committed.is_set()
+
+    def commit(self) -> None:
+        """The caller's turn is over: what is held may be heard, tools may run."""
+        self._committed.set()
+
+    def drop(self) -> None:
+        """Withdraw the reply; only before a tool ran."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def interrupt(self) -> None:
+        """The caller took the floor: say no more (tools that run are finished)."""
+        self._interrupted = True
+        if self._work is not None:
+            self._work.cancel()
+
+    # ------------------------------------------------------------------ what a reply can be
+
+    async def answer(self) -> None:
+        """Answer the caller. A part that fails is reported and apologised for; nothing is raised."""
+        try:
+            text = await self._owner.transcribe(self.key)
+            if text is None:
+                await self._until(self._committed)
+                await self._say_canned(self._call.options.canned.not_heard)
+            elif text:
+                await self._reply_to(text)
+        except Exception as error:
+            self._call.fail("session", error, self.record)
+        finally:
+            self._close()
+
+    async def say(self, text: str, ends: str | None = None) -> None:
+        """Say a canned sentence; unless the caller spoke into it, end the call for the reason `ends`."""
+        try:
+            with self._call.reporting("session", self.record):
+                await self._previous()
+                await self._say_canned(text)
+            if ends is not None and not self.record.interrupted:
+                self._call.end(ends)
+        finally:
+            self._close()
+
+    async def resume(self, cut: Reply) -> None:
+        """Go on where `cut` was interrupted by a sound that was no speech."""
+        try:
+            with self._call.reporting("session", self.record):
+                await self._previous()
+                if cut.unanswered:
+                    draft: Draft | None = None
+                    with self._call.reporting("model", self.record):
+                        draft = await self._draft()
+                    await self._converse(draft)
+                elif cut.last is not None:
+                    await self._finish(*cut.last)
+        finally:
+            self._close()
+
+    async def _finish(self, cut: Utterance, draft: Draft) -> None:
+        rest = cut.text.split()[len(cut.heard.split()) :]
+        if not rest or self._interrupted:
+            return
+        said = Utterance(" ".join(rest), self.record)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._mouth.speak(said))
+            self._mouth.release(said)
+        self.record.interrupted = False
+        self._note(said)
+        whole = replace(said, text=cut.text, heard=f"{cut.heard} {said.heard}".strip())
+        self.last = (whole, draft)
+        await self._commit(draft, None if said.complete else whole.heard)
+        _, ends = split(draft.calls)
+        if ends is not None and said.complete:
+            self._call.end(ends)
+
+    def _close(self) -> None:
+        self.done.set()
+        current = asyncio.current_task()
+        if current is None or not current.cancelling():
+            self._owner.sealed(self)
+
+    async def _previous(self) -> None:
+        if self.after is not None:
+            await self._until(self.after.done)
+            self.after = None
+
+    async def _until(self, event: asyncio.Event) -> None:
+        async with asyncio.timeout(LONGEST_WAIT_S):
+            await event.wait()
+
+    # ------------------------------------------------------------------ the model's reply
+
+    async def _reply_to(self, text: str) -> None:
+        await self._previous()
+        if not self._call.speculation.enabled:
+            await self._until(self._committed)
+        draft: Draft | None = None
+        with self._call.reporting("model", self.record):
+            async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+                signal = await self._call.conversation.hear(text)
+            self._owner.heard(self.key, text, signal.p_end)
+            draft = self._adopt(text) or await self._draft()
+        await self._converse(draft)
+
+    async def _converse(self, draft: Draft | None) -> None:
+        """Perform a draft, and those that follow its tools' results; None: the model failed."""
+        rounds = 0
+        while True:
+            calls, ends = split(draft.calls) if draft is not None else ([], None)
+            if self._interrupted:
+                self.unanswered = rounds > 0
+                return
+            if draft is None or not (draft.text.strip() or draft.calls):
+                if draft is not None:
+                    self._call.fail("model", "the reply is empty", self.record)
+                break
+            if calls and rounds == self._call.options.max_tool_rounds:
+                self._call.fail("model", f"more than {rounds} rounds of tool calls", self.record)
+                break
+            rounds += bool(calls)
+            utterance = await self._perform(draft, calls)
+            if utterance is not None and utterance.error is not None and not utterance.heard:
+                break
+            if ends is not None and not calls and not self._stopped(utterance):
+                self._call.end(ends)
+                return
+            if not calls or self._interrupted or self._stopped(utterance):
+                self.unanswered = bool(calls)
+                return
+            draft = None
+            with self._call.reporting("model", self.record):
+                draft = await self._draft()
+        await self._until(self._committed)
+        await self._say_canned(self._call.options.canned.apology)
+
+    def _stopped(self, utterance: Utterance | None) -> bool:
+        return utterance is not None and utterance.stopped
+
+    def _adopt(self, text: str) -> Draft | None:
+        """A draft of an earlier revision that answers the same words."""
+        draft = self._call.speculation.transcribed(self.key, text)
+        if draft is not None:
+            self.record.draft_ms = self._call.ms()
+            self.record.forwards = draft.forwards
+        return draft
+
+    async def _draft(self) -> Draft | None:
+        """Have the model write; None when the caller took the floor. Raises what the model raises."""
+        async with asyncio.TaskGroup() as group:
+            self._work = group.create_task(self._write())
+            if self._interrupted:
+                self._work.cancel()
+        work, self._work = self._work, None
+        return None if work.cancelled() else work.result()
+
+    async def _write(self) -> Draft:
+        options, turn, call = self._call.options, self.record, self._call
+        key = {"turn": self.key[0], "revision": self.key[1]}
+        draft: Draft | None = None
+        items = cast(Any, call.conversation.draft(options.effort, options.draft_deadline_ms))
+        # A generator that is left early must be closed here: it may hold the model.
+        async with call.model, asyncio.timeout(options.model_timeout_s), aclosing(items):
+            async for item in items:
+                if isinstance(item, Canvas):
+                    turn.passes_ms.append(call.ms())
+                    call.emit(
+                        events.DenoisingPass(at_ms=call.ms(), forward=item.forward, tokens=item.tokens, **key)
+                    )
+                elif isinstance(item, Draft):
+                    draft = item
+        if draft is None:
+            raise RuntimeError("the model ended without a draft")
+        turn.forwards += draft.forwards
+        if turn.draft_ms is None:
+            turn.draft_ms = call.ms()
+        if not self._committed.is_set():
+            call.speculation.drafted(self.key, draft)
+        names = tuple(c.name for c in draft.calls)
+        call.emit(
+            events.DraftReady(
+                at_ms=call.ms(), text=draft.text, calls=names, forwards=draft.forwards, ms=draft.ms, **key
+            )
+        )
+        return draft
+
+    # ------------------------------------------------------------------ performing it
+
+    async def _perform(self, draft: Draft, calls: Sequence[ToolCall]) -> Utterance | None:
+        """Prepare the words; after the commit speak them and run the calls at once. Returns what was said."""
+        said: Utterance | None = None
+        async with asyncio.TaskGroup() as group:
+            if draft.text.strip():
+                said = Utterance(draft.text.strip(), self.record)
+                group.create_task(self._mouth.speak(said))
+            await self._until(self._committed)
+            if said is not None and not self._interrupted:
+                self._release(said)
+            elif said is not None:
+                self._mouth.abandon(said)
+            if calls:
+                self.sealed = True
+                self._owner.sealed(self)
+                await self._commit(draft, None)
+                await self._run_tools(calls, quiet=said is None)
+        heard = None
+        if said is not None:
+            self._note(said)
+            heard = None if said.complete else said.heard
+            self.last = (said, draft)
+        if not calls or heard is not None:
+            await self._commit(draft, heard)
+        return said
+
+    async def _commit(self, draft: Draft, heard: str | None) -> None:
+        with self._call.reporting("model", self.record):
+            async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+                await self._call.conversation.commit(draft, heard)
+
+    def _release(self, utterance: Utterance) -> None:
+        self.record.agent = f"{self.record.agent} {utterance.text}".strip()
+        if self.record.audio_ready_ms is None and utterance.ready_at is not None:
+            self.record.audio_ready_ms = self._call.ms(utterance.ready_at)
+        self._mouth.release(utterance)
+
+    def _note(self, said: Utterance) -> None:
+        """Put what was heard into record and history, and a failing voice into the failures."""
+        call, turn = self._call, self.record
+        if said.error is not None:
+            call.fail("synthesiser", said.error, turn)
+        if said.heard_until is not None:
+            turn.heard = f"{turn.heard} {said.heard}".strip()
+            turn.interrupted = turn.interrupted or said.stopped
+            turn.heard_until_ms = call.ms(said.heard_until)
+            if said.heard:
+                call.history.agent(turn.turn, said.text, said.heard, call.ms(said.released_at), said.canned)
+            call.emit(
+                events.AgentHeard(at_ms=call.ms(), turn=turn.turn, text=said.heard, complete=said.complete)
+            )
+
+    async def _say_canned(self, text: str) -> None:
+        if not text or self._interrupted:
+            return
+        said = Utterance(text, self.record, canned=True)
+        # A turn that the model spoke in as well is still its own.
+        self.record.canned = not self.record.agent
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._mouth.speak(said))
+            self._release(said)
+        self._note(said)
+        if said.heard:
+            with self._call.reporting("model", self.record):
+                async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+                    await self._call.conversation.say(said.heard)
+
+    # ------------------------------------------------------------------ tools
+
+    async def _run_tools(self, calls: Sequence[ToolCall], quiet: bool) -> None:
+        """Run all at once; a long silence is covered. Results go to the model in the order of the calls."""
+        finished = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            cover = group.create_task(self._cover(finished)) if quiet else None
+            async with asyncio.TaskGroup() as tools:
+                running = [tools.create_task(self._run_tool(call)) for call in calls]
+            results = [task.result() for task in running]
+            finished.set()
+            if cover is not None:
+                await cover
+        for call, result in zip(calls, results, strict=True):
+            text = result.text
+            self._call.history.result(self.key[0], call.id, call.name, text, self._call.ms())
+            with self._call.reporting("model", self.record):
+                async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+                    await self._call.conversation.tool_result(call.id, text)
+
+    async def _cover(self, finished: asyncio.Event) -> None:
+        options = self._call.options
+        try:
+            async with asyncio.timeout(options.one_moment_ms / 1000):
+                await finished.wait()
+        except TimeoutError:
+            if options.canned.one_moment and not self._interrupted:
+                said = Utterance(options.canned.one_moment, self.record, canned=True)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._mouth.speak(said))
+                    self._mouth.release(said)
+                if said.error is None:
+                    self.record.fillers.append(said.heard)
+
+    async def _run_tool(self, tool_call: ToolCall) -> Result:
+        call, turn = self._call, self.record
+        record = ToolRecord(tool_call.name, tool_call.arguments, call.ms())
+        turn.tools.append(record)
+        call.history.call(turn.turn, tool_call.id, tool_call.name, tool_call.arguments, call.ms())
+        key: dict[str, Any] = {"turn": turn.turn, "call_id": tool_call.id, "name": tool_call.name}
+        call.emit(events.ToolStarted(at_ms=call.ms(), arguments=tool_call.arguments, **key))
+        try:
+            async with asyncio.timeout(call.options.tool_timeout_s):
+                result = await self._runner.run(tool_call)
+        except Exception as error:
+            message = "it took too long" if isinstance(error, TimeoutError) else str(error)
+            result = Result(None, f"{tool_call.name} failed: {message}.", call.ms() - record.start_ms)
+        record.end_ms = call.ms()
+        record.result, record.error = result.content, result.error
+        if result.error is not None:
+            turn.failures.append(f"tools: {tool_call.name}: {result.error}")
+        ms = record.end_ms - record.start_ms
+        call.emit(
+            events.ToolFinished(at_ms=call.ms(), result=result.content, error=result.error, ms=ms, **key)
+        )
+        return result

@@ -1,0 +1,247 @@
+"""One call: the caller's audio in, the agent's audio out, typed events beside them.
+
+The shell: it brings audio and time to the floor (`floor.py`), which decides, and owns every task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+from stretto.agent import events
+from stretto.agent.builtin import BUILT_IN
+from stretto.agent.call import Call, EventStream, SessionOptions
+from stretto.agent.floor import GRACE_S, Floor
+from stretto.agent.hearing import FRAME_S, Hearing, Recogniser, VoiceActivity
+from stretto.agent.history import History
+from stretto.agent.line import FrameLine
+from stretto.agent.patience import Patience, Prompt
+from stretto.agent.speaking import Sink, Voice
+from stretto.agent.speculation import Speculation
+from stretto.agent.timeline import CallRecord
+from stretto.audio.pcm import Frame
+from stretto.audio.recognise import Partial
+from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
+from stretto.llm.language_model import LanguageModel
+from stretto.tools.runner import ToolRunner
+from stretto.tools.tool import Tool
+
+__all__ = ["Session", "SessionOptions"]
+
+STALL_S = 0.3
+"""Without a frame for so long, time is taken from the clock and the caller counts as silent."""
+
+
+class Session:
+    """A call between a caller and the agent.
+
+    `sink` gets 20 ms of int16 audio at `rate` Hz and the time at which its first sample is due, on `clock`
+    (seconds, monotonic). Give the caller's frames to `hear`, with times on the same clock. `bias`: words that
+    the recogniser should expect. `transcript_path`: a JSONL file that keeps every message as it is said.
+    Components are shared between calls; the session closes none of them.
+    Raises `ValueError` for contradicting options and for two tools of one name.
+    """
+
+    def __init__(
+        self,
+        *,
+        recogniser: Recogniser,
+        synthesiser: Voice,
+        model: LanguageModel,
+        sink: Sink,
+        tools: Sequence[Tool] = (),
+        options: SessionOptions | None = None,
+        vad: VoiceActivity | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        bias: Sequence[str] = (),
+        transcript_path: str | Path | None = None,
+    ) -> None:
+        self.options = options or SessionOptions()
+        taken = {spec.name for spec in BUILT_IN} & {tool.spec.name for tool in tools}
+        if taken:
+            raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
+        vad = vad or VAD(VADOptions(min_silence_ms=self.options.soft_end_ms))
+        self._hearing = Hearing(recogniser, vad, bias)
+        self._call = Call(
+            self.options,
+            clock,
+            model.open(self.options.system, [*(tool.spec for tool in tools), *BUILT_IN]),
+            History(transcript_path),
+            speculation=Speculation(self.options.speculate),
+        )
+        self._runner = ToolRunner(tools)
+        self._floor = Floor(self._call, self._hearing, synthesiser, sink, self._runner)
+        self._line = FrameLine()
+        self._partial: Partial | None = None
+        self._partials = asyncio.Event()
+        self._running = False
+        self._finished = asyncio.Event()
+        self._frame_at = 0.0
+
+    # ------------------------------------------------------------------ from outside
+
+    @property
+    def record(self) -> CallRecord:
+        """What happened so far."""
+        return self._call.record
+
+    @property
+    def rate(self) -> int:
+        """Sample rate of the agent's audio, Hz."""
+        return self._floor.mouth.playback.rate
+
+    @property
+    def started(self) -> float:
+        """When the agent picked up, on the clock (s); times of events and records count from here."""
+        return self._call.started
+
+    def hear(self, frame: Frame) -> None:
+        """The caller's next 20 ms. Ignored before the pick-up; if the session lags, old ones are dropped."""
+        if self._running and not self._line.put(frame):
+            self.record.frames_dropped = count = self._line.dropped
+            if count % 50 == 1:
+                self._call.emit(events.FramesDropped(at_ms=self._call.ms(), count=count))
+
+    def events(self) -> AsyncIterator[events.Event]:
+        """Everything from now on, in order, until the call is over; several may read."""
+        reader = EventStream()
+        self._call.readers.append(reader)
+        if self._finished.is_set():
+            reader.close()
+        return reader
+
+    async def hang_up(self) -> None:
+        """The caller hung up (or the embedder wants no more): end the call and wait until it is over."""
+        self._call.end("caller")
+        if self._running:
+            async with asyncio.timeout(2 * GRACE_S):
+                await self._finished.wait()
+
+    async def run(self) -> CallRecord:
+        """Pick up, talk until somebody hangs up, and return the record. Call it once."""
+        call = self._call
+        try:
+            greeting = (
+                self.options.canned.greeting if self.options.greeting is None else self.options.greeting
+            )
+            with call.reporting("synthesiser"):
+                await self._floor.mouth.record(greeting)
+            call.started = self._floor.now = self._frame_at = call.clock()
+            self._patience = Patience(self.options.patience(), call.started)
+            call.history.system(self.options.system)
+            self._running = True
+            call.emit(events.SessionStarted(at_ms=0.0))
+            async with asyncio.TaskGroup() as tasks:
+                self._floor.tasks = tasks
+                owned = [
+                    tasks.create_task(work())
+                    for work in (self._speak, self._listen, self._prefill, self._rehearse)
+                ]
+                if greeting:
+                    self._floor.say(greeting)
+                try:
+                    async with asyncio.timeout(self.options.longest_call_s + 60):
+                        await call.over.wait()
+                except TimeoutError:
+                    call.end("too_long")
+                await self._floor.finish()
+                for task in owned:
+                    task.cancel()
+        finally:
+            self._running = False
+            if not self.record.ended:
+                call.end("cancelled")
+            call.conversation.close()
+            self.record.seconds = call.ms() / 1000
+            self.record.messages = call.history.messages
+            for reader in call.readers:
+                reader.close()
+            self._finished.set()
+            await self._runner.aclose(0.1)
+            await asyncio.to_thread(call.history.close)
+        return self.record
+
+    # ------------------------------------------------------------------ tasks of the call
+
+    async def _speak(self) -> None:
+        try:
+            await self._floor.mouth.run()
+        except Exception as error:
+            self._call.fail("session", error)
+            self._call.end("line")
+
+    async def _rehearse(self) -> None:
+        """Synthesise the canned sentences while the greeting is heard: they must not depend on luck later."""
+        with self._call.reporting("synthesiser"):
+            for text in self.options.canned.all():
+                await self._floor.mouth.record(text)
+
+    async def _listen(self) -> None:
+        while not self._call.over.is_set():
+            frame = await self._line.next(STALL_S)
+            with self._call.reporting("session"):
+                if frame is None:
+                    self._stalled()
+                else:
+                    self._frame(frame)
+                self._time_passed()
+
+    async def _prefill(self) -> None:
+        """Let the model read the caller's words as they come; the newest only, and never beside a reply."""
+        while True:
+            self._partials.clear()
+            await self._partials.wait()  # owned by the call, ends with it
+            with self._call.reporting("model"):
+                async with self._call.model, asyncio.timeout(self.options.model_timeout_s):
+                    partial = self._partial
+                    if partial is not None and self._floor.caller_speaking and not self._floor.replying:
+                        await self._call.conversation.hear(partial.stable, partial.tentative)
+
+    # ------------------------------------------------------------------ time and audio
+
+    def _frame(self, frame: Frame) -> None:
+        self._frame_at = self._call.clock()
+        self._floor.now = frame.at + FRAME_S
+        for event in self._hearing.detect(frame):
+            if isinstance(event, SpeechStarted):
+                self._partial = None
+            self._floor.caller(event)
+        try:
+            partials = self._hearing.feed(frame)
+        except Exception as error:
+            self._call.fail("recogniser", error)
+            return
+        for partial in partials:
+            self._partial = partial
+            self._partials.set()
+            self._call.emit(
+                events.CallerPartial(
+                    at_ms=self._call.ms(),
+                    turn=self._floor.turn_number,
+                    stable=partial.stable,
+                    tentative=partial.tentative,
+                )
+            )
+
+    def _stalled(self) -> None:
+        """No frame came: the line is silent, or gone."""
+        clock = self._call.clock()
+        if clock - self._frame_at > self.options.caller_gone_s:
+            self._call.end("caller")
+        if self._floor.caller_speaking:
+            self._hearing.lost()
+            self._floor.caller(SpeechEnded(self._floor.now))
+        self._floor.now = max(self._floor.now, clock - STALL_S)
+
+    def _time_passed(self) -> None:
+        self._floor.time_passed()
+        canned = self.options.canned
+        match self._patience.feed(self._floor.busy, self._floor.turn_number, self._call.clock()):
+            case Prompt.STILL_THERE:
+                self._floor.say(canned.still_there)
+            case Prompt.GOODBYE as prompt:
+                self._floor.say(canned.goodbye, ends=prompt.value)
+            case Prompt.TOO_LONG as prompt:
+                self._floor.close(canned.too_long, ends=prompt.value)

@@ -1,0 +1,183 @@
+"""Training: batches are a function of the step, a run that stops goes on as if it had not, canvases are true."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stretto.llm.checkpoint import load
+from stretto.llm.format import Segment, dialogue_segments
+from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, embedded_tokenizer
+from stretto.llm.train import train as training
+from stretto.llm.train.augment import damage, subset_tools
+from stretto.llm.train.batches import Batches, Source, load_dialogues
+from stretto.llm.train.canvases import causal_weights, corrupt, fill, make_batch
+from stretto.llm.train.train import schedule, train_command
+
+TOOLS = [
+    {
+        "name": name,
+        "description": "Do it.",
+        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
+    }
+    for name in ("book", "cancel", "move")
+]
+
+
+def dialogue(number: int, split: str = "train") -> dict[str, object]:
+    day = f"day {number}"
+    call = [{"name": "book", "arguments": {"day": day}}]
+    return {
+        "split": split,
+        "tools": TOOLS,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": f"Book {day}, please."},
+            {"role": "assistant", "content": None, "tool_calls": call},
+            {"role": "tool", "name": "book", "content": '{"ok":true}'},
+            {"role": "assistant", "content": f"Booked for {day}."},
+        ],
+    }
+
+
+def write(path: Path, split: str) -> str:
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(dialogue(i, split)) + "\n" for i in range(40))
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    return write(tmp_path / "a.train.jsonl.gz", "train"), write(tmp_path / "a.valid.jsonl.gz", "valid")
+
+
+def arguments(files: tuple[str, str], out: Path, steps: int, resume: bool = False) -> argparse.Namespace:
+    return argparse.Namespace(
+        preset="cpu-smoke", data=None, concierge=[files[0]], concierge_valid=[files[1]], out=str(out),
+        resume=resume, steps=steps, embeddings=None, device="cpu", threads=1,
+    )  # fmt: skip
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_command(arguments(files, tmp_path / "whole", 60))
+    # Killed after the checkpoint of step 30, in the middle of the way to the next one.
+    real, calls = training.losses, [0]
+
+    def killed(*args: object) -> object:
+        calls[0] += 1
+        if calls[0] == 40:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(training, "losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_command(arguments(files, tmp_path / "cut", 60))
+    monkeypatch.setattr(training, "losses", real)
+    train_command(arguments(files, tmp_path / "cut", 60, resume=True))
+    whole, cut = load(tmp_path / "whole").state_dict(), load(tmp_path / "cut").state_dict()
+    for name in whole:
+        torch.testing.assert_close(cut[name], whole[name], rtol=0, atol=1e-3)
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["causal"] < rows[0]["causal"] and rows[-1]["denoise"] < rows[0]["denoise"]
+    assert {"valid_causal", "valid_denoise", "tokens"} <= rows[-1].keys()
+
+
+def test_validation_dialogues_are_refused_as_training_data(files: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="do not train on it"):
+        load_dialogues([files[1]], "train")
+
+
+def test_a_batch_is_a_function_of_seed_and_step(files: tuple[str, str]) -> None:
+    def batches(seed: int) -> Batches:
+        return Batches(embedded_tokenizer(), {"x": Source((files[0],), 1.0)}, seed, 600)
+
+    one, again, other = batches(1).batch(7), batches(1).batch(7), batches(2).batch(7)
+    assert torch.equal(one.canvas, again.canvas) and torch.equal(one.clean, again.clean)
+    assert one.clean.shape != other.clean.shape or not torch.equal(one.clean, other.clean)
+
+
+def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before() -> None:
+    tokenizer = embedded_tokenizer()
+    segments = dialogue_segments(tokenizer, dialogue(3))
+    batch = make_batch([segments], tokenizer.size, random.Random(0))
+    clean = [t for s in segments for t in s.ids]
+    length = len(clean)
+    for at in range(batch.canvas.shape[1]):
+        if not batch.weight[0, at]:
+            continue
+        place, target = int(batch.positions[0, at]), int(batch.target[0, at])
+        if target not in PADS:
+            assert clean[place] == target
+        sees = batch.sees[0, at]
+        start = int(sees[:length].sum())
+        assert sees[:start].all() and start <= place
+        assert {SAY, CALL} & set(clean[:start])
+        assert sees[length + at]
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.integers(20, 400), min_size=1, max_size=40),
+    st.sampled_from([16, 32, 64]),
+    st.integers(0, 999),
+)
+def test_corruption_marks_what_is_to_be_learnt(body: list[int], size: int, seed: int) -> None:
+    target = fill([*body, END], size)
+    noisy, learn = corrupt(target, 500, random.Random(seed))
+    assert len(target) == len(noisy) == size and any(learn)
+    assert all(a == b for a, b, on in zip(target, noisy, learn, strict=True) if not on)
+    assert all(on for n, on in zip(noisy, learn, strict=True) if n == MASK)
+
+
+def test_sources_whose_agent_never_speaks_do_not_train_the_routing() -> None:
+    tokenizer = embedded_tokenizer()
+    silent = {**dialogue(1), "messages": dialogue(1)["messages"][:3]}
+    segments = dialogue_segments(tokenizer, silent)
+    ids = [t for s in segments for t in s.ids]
+    weights = causal_weights(segments)
+    assert weights[ids.index(CALL)] == 0.0 and weights[ids.index(CALL) + 1] > 0.0
+    speaking = dialogue_segments(tokenizer, dialogue(1))
+    assert causal_weights(speaking)[[t for s in speaking for t in s.ids].index(CALL)] > 0.0
+
+
+def test_system_and_results_are_not_learnt_but_the_end_of_the_caller_is() -> None:
+    segments = dialogue_segments(embedded_tokenizer(), dialogue(1))
+    weights = causal_weights(segments)
+    at = 0
+    for segment in segments:
+        part = weights[at : at + len(segment.ids)]
+        at += len(segment.ids)
+        if segment.kind in ("system", "tool"):
+            assert not any(part)
+        if segment.kind == "user":
+            assert part[-1] == 1.0
+    assert isinstance(segments[0], Segment)
+
+
+@given(st.text(max_size=60), st.integers(0, 99))
+def test_damage_keeps_numbers(words: str, seed: int) -> None:
+    digits = [c for c in words if c in "0123456789"]
+    damaged = damage(words, random.Random(seed))
+    kept = iter(c for c in damaged if c in "0123456789")
+    assert all(any(c == d for d in kept) for c in digits)
+
+
+def test_a_dialogue_keeps_the_tools_it_calls() -> None:
+    for seed in range(20):
+        names = [t["name"] for t in subset_tools(dialogue(1), random.Random(seed))["tools"]]
+        assert "book" in names
+
+
+def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
+    factors = [schedule(step, 100) for step in range(101)]
+    assert factors[0] < 0.5 and factors[50] == 1.0 and factors[100] == 0.0
+    assert all(b <= a for a, b in zip(factors[75:], factors[76:], strict=False))
