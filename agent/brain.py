@@ -54,11 +54,10 @@ def load_tool_set(
         database = database or Database.seed(CONCIERGE_SEED, date.today(), held_out=True)
         return concierge(database, now), args.system or system_text(now()), CONCIERGE
     try:
-        return load_tools(
-            args.tools
-        ), args.system or "You are a helpful phone agent. Plain spoken English, short."
+        tools = load_tools(args.tools)
     except ToolLoadError as error:
         raise UsageError(str(error)) from error
+    return tools, args.system or PLAIN_SYSTEM, Canned()
 
 
 def check_tools(model: LocalModel, tools: list[Tool]) -> None:

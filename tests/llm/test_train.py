@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import random
 from pathlib import Path
@@ -180,4 +181,4 @@ def test_a_dialogue_keeps_the_tools_it_calls() -> None:
 def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
     factors = [schedule(step, 100) for step in range(101)]
     assert factors[0] < 0.5 and factors[50] == 1.0 and factors[100] == 0.0
-    assert all(b <= a for a, b in zip(factors[75:], factors[76:], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(factors))

@@ -1,0 +1,52 @@
+"""Weights in a folder: what was saved comes back; what cannot be used is refused with a remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from stretto.llm.checkpoint import CheckpointError, load, save
+from stretto.llm.transformer import Config, Transformer
+
+TINY = Config(vocab=50, layers=1, width=16, heads=2, kv_heads=1, head_width=8, hidden=24)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save(tmp_path, TINY, Transformer(TINY).state_dict())
+    return tmp_path
+
+
+def test_what_was_saved_comes_back(folder: Path) -> None:
+    torch.manual_seed(0)
+    saved, loaded = Transformer(TINY).state_dict(), load(folder)
+    assert loaded.config == TINY
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, saved[name], rtol=1e-2, atol=1e-3)
+    assert loaded.lm_head.weight is loaded.embed_tokens.weight
+
+
+def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="config.json and model.safetensors"):
+        load(tmp_path)
+
+
+def test_another_format_version_is_refused(folder: Path) -> None:
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**described, "format_version": 99}))
+    with pytest.raises(CheckpointError, match="format version 99"):
+        load(folder)
+
+
+def test_broken_weights_and_weights_of_another_shape_are_refused(folder: Path) -> None:
+    described = json.loads((folder / "config.json").read_text())
+    described["model"]["layers"] = 2
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load(folder)
+    (folder / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load(folder)

@@ -1,0 +1,210 @@
+"""A conversation: rolled back equals never heard, history holds what was heard, calls fit their schemas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+from stretto.llm.constraints.schema import UnsupportedSchema
+from stretto.llm.conversation import LocalConversation
+from stretto.llm.language_model import Canvas, Draft, Settled
+from stretto.llm.local import LocalModel
+from stretto.llm.tokenizer import CALL, END, SAY, embedded_tokenizer
+from stretto.llm.transformer import Config, Transformer
+
+
+@dataclass
+class Spec:
+    name: str
+    description: str = "Do it."
+    parameters: dict[str, Any] = field(
+        default_factory=lambda: {"type": "object", "properties": {}, "required": []}
+    )
+
+
+BOOK = Spec(
+    "book",
+    parameters={
+        "type": "object",
+        "properties": {"day": {"type": "string"}, "people": {"type": "integer"}},
+        "required": ["day"],
+    },
+)
+TOOLS = [BOOK, Spec("book_hotel"), Spec("hang_up")]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[LocalModel]:
+    torch.manual_seed(3)
+    size = embedded_tokenizer().size
+    tiny = Config(size, layers=2, width=32, heads=2, kv_heads=1, head_width=16, hidden=48)
+    local = LocalModel(model=Transformer(tiny).eval(), context=256)
+    yield local
+    local.close()
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return asyncio.run(work())
+
+
+async def drafted(conversation: LocalConversation, **options: Any) -> tuple[list[Any], Draft]:
+    items = [item async for item in conversation.draft(**options)]
+    return items, items[-1]
+
+
+def shown(model: LocalModel, conversation: LocalConversation) -> str:
+    return "".join(model.tokenizer.show(t) for t in conversation.prompt())
+
+
+def steer(model: LocalModel, conversation: LocalConversation, token: int) -> None:
+    """Let the causal head want a token first: the rest of the logits stay the model's."""
+    real = conversation.sync
+    conversation.sync = lambda ids: _with(real(ids), token)  # type: ignore[method-assign]
+
+
+def _with(logits: torch.Tensor, token: int) -> torch.Tensor:
+    logits = logits.clone()
+    logits[token] = 1e4
+    return logits
+
+
+def test_words_that_changed_leave_no_trace(model: LocalModel) -> None:
+    async def work() -> None:
+        once, twice = model.open("Be brief.", TOOLS), model.open("Be brief.", TOOLS)
+        for words in ("I want", "I want a cable", "I want a table for", "I want a table for four"):
+            changed = await twice.hear(words)
+        plain = await once.hear("I want a table for", "four")
+        assert changed.p_end == pytest.approx(plain.p_end, rel=1e-3)
+        assert changed.p_say + changed.p_call == pytest.approx(1.0)
+        (_, a), (_, b) = await drafted(once), await drafted(twice)
+        assert (a.text, [c.arguments for c in a.calls]) == (b.text, [c.arguments for c in b.calls])
+
+    run(work)
+
+
+def test_a_draft_changes_nothing_until_it_is_committed(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        await conversation.say("Hello.")
+        await conversation.hear("A table")
+        before = conversation.prompt()
+        items, draft = await drafted(conversation)
+        assert conversation.prompt() == before
+        await conversation.commit(draft)
+        assert len(conversation.prompt()) > len(before)
+        assert conversation.prompt()[: len(before)] == before
+        assert isinstance(items[0], Canvas) and isinstance(items[-1], Draft)
+
+    run(work)
+
+
+def test_words_are_settled_from_the_left_and_history_keeps_what_was_heard(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        steer(model, conversation, SAY)
+        await conversation.hear("A table")
+        items, draft = await drafted(conversation, effort="high")
+        settled = [i.text for i in items if isinstance(i, Settled)]
+        assert settled and all(draft.text.startswith(s.rstrip("\ufffd")) for s in settled)
+        await conversation.commit(draft)
+        assert shown(model, conversation).count("<user>A table<end><say>") == 1
+        await conversation.commit(draft, heard="Only this")
+        assert shown(model, conversation).endswith("<user>A table<end><say>Only this<end>")
+        await conversation.commit(draft, heard="")
+        assert shown(model, conversation).endswith("<user>A table<end>")
+
+    run(work)
+
+
+def test_calls_name_a_tool_and_fit_its_schema(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        steer(model, conversation, CALL)
+        await conversation.hear("A table")
+        items, draft = await drafted(conversation, effort="minimal")
+        assert draft.calls and not draft.text
+        specs = {t.name: t for t in TOOLS}
+        for call in draft.calls:
+            jsonschema.validate(call.arguments, specs[call.name].parameters)
+        assert draft.forwards >= max(i.forward for i in items if isinstance(i, Canvas))
+        with pytest.raises(KeyError, match="commit its draft"):
+            await conversation.tool_result(draft.calls[0].id, "{}")
+        await conversation.commit(draft)
+        await conversation.tool_result(draft.calls[0].id, '{"ok": true}')
+        assert shown(model, conversation).endswith(f'<tool>{draft.calls[0].name} {{"ok":true}}<end>')
+
+    run(work)
+
+
+def test_without_tools_it_only_speaks(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", [])
+        steer(model, conversation, CALL)
+        await conversation.hear("Hello")
+        _, draft = await drafted(conversation, effort="minimal")
+        assert not draft.calls and draft.segments[0][0] == SAY
+
+    run(work)
+
+
+def test_a_long_call_drops_its_oldest_turns_and_keeps_system_and_tools(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        for number in range(60):
+            await conversation.hear(f"This is what I said in turn {number}, and it is not short.")
+            await conversation.say("Okay.")
+        await conversation.hear("word " * 2000)
+        text = shown(model, conversation)
+        assert text.startswith("<system>Be brief.\nbook(day: string, people?: integer)")
+        assert "in turn 0," not in text
+        _, draft = await drafted(conversation, effort="minimal")
+        assert draft.forwards
+
+    run(work)
+
+
+def test_a_deadline_still_gives_a_whole_turn(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        await conversation.hear("Hello")
+        _, slow = await drafted(conversation, effort="high")
+        _, fast = await drafted(conversation, effort="high", deadline_ms=0.0)
+        assert fast.forwards <= slow.forwards
+        assert fast.segments and fast.segments[-1][-1] in (END, CALL)
+
+    run(work)
+
+
+def test_an_abandoned_draft_frees_the_conversation(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        await conversation.hear("Hello")
+        draft = conversation.draft("high")
+        await anext(draft)
+        await draft.aclose()
+        async with asyncio.timeout(5):
+            await conversation.hear("Hello there")
+
+    run(work)
+
+
+def test_a_closed_conversation_and_an_odd_tool_say_so(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        conversation.close()
+        with pytest.raises(RuntimeError, match="open another"):
+            await conversation.hear("Hello")
+        odd = {
+            "type": "object",
+            "properties": {"x": {"type": "string", "pattern": "(?=a)b"}},
+            "required": ["x"],
+        }
+        with pytest.raises(UnsupportedSchema):
+            model.open("Be brief.", [Spec("odd", parameters=odd)])
+
+    run(work)
