@@ -1,0 +1,292 @@
+"""Streaming speech recognition: partials while the caller speaks, and a final transcript.
+
+Whisper is no streaming model: every partial is a pass over the whole window so far. Words that two passes
+agree on are `stable`; the final transcript is always a pass of its own over everything (5 points better than
+the confirmed words). A turn longer than a window is cut at a pause, and the text of what was closed is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from os import PathLike
+from typing import cast
+
+import numpy as np
+from stretto.audio.agreement import LocalAgreement
+from stretto.audio.bias import prepared
+from stretto.audio.pauses import cut_at_pause
+from stretto.audio.pcm import RATE, Float32, Frame, to_float
+from stretto.audio.whisper import LONGEST, SILENT, ModelError, Pass, Whisper
+
+__all__ = ["ModelError", "Partial", "Recogniser", "Recognition", "Transcript"]
+
+CADENCE = 0.4
+"""Seconds of audio between the starts of two partial passes."""
+MARGIN = 0.5
+"""Seconds of audio after the estimated end of speech that the final pass still hears (faint last sounds)."""
+HUSH = 0.1
+"""Seconds of quiet that start a pass at once: if nothing follows it is the final pass already."""
+PAST_END = 0.06
+"""Seconds past the end of speech that a partial pass must have heard to serve as the final one."""
+MINIMUM = 0.7
+"""Seconds of audio that such an early pass needs: more than the pre-roll alone."""
+WINDOW = 15.0
+"""Seconds from which on a window is closed at a pause."""
+EARLIEST_CUT = 6.0
+LATEST_CUT = 2.0
+"""Seconds at the start and at the end of the window where no cut is made: context on both sides."""
+BEAM = 5
+"""Beam of the passes that a final transcript is made of; the partials are greedy."""
+FINAL_TIMEOUT = 30.0
+"""Seconds after which a final pass counts as failed."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The text so far is `stable + tentative`; `stable` only grows. `at` = time of the audio that it
+    covers."""
+
+    stable: str
+    tentative: str
+    at: float
+
+    @property
+    def text(self) -> str:
+        return self.stable + self.tentative
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The final text of a turn; empty for silence and noise.
+
+    `confidence` is exp(mean log probability of the tokens), `no_speech` a probability, `ms` the time from
+    asking to having it, `audio_seconds` the length of the audio behind it.
+    """
+
+    text: str
+    confidence: float
+    no_speech: float
+    ms: float
+    audio_seconds: float
+
+
+class Recogniser:
+    """A loaded and warmed model; passes run one at a time in a worker thread of its own.
+
+    `model`: None for the embedded tiny.en, a folder, or a name (see `stretto.audio.whisper.find_model`).
+    Raises `ModelError`.
+    """
+
+    def __init__(self, model: str | PathLike[str] | None = None, threads: int = 1) -> None:
+        self.whisper = Whisper(model, threads)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="recognise")
+
+    def open(self, bias: Sequence[str] = ()) -> Recognition:
+        """Begin a caller's turn. `bias`: names and words that are likely, the most likely first."""
+        return Recognition(self, bias)
+
+    def submit(self, call: Callable[[], Pass]) -> Future[Pass]:
+        """Run a pass in the worker thread."""
+        return self._worker.submit(call)
+
+    def close(self) -> None:
+        """End the worker thread; a pass that runs is finished, waiting ones are dropped."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass
+class _Running:
+    future: Future[Pass]
+    until: int
+    """Sample of the turn up to which the pass hears; for a closing pass where the window is cut."""
+    full: bool = False
+    closes: bool = False
+
+
+class Recognition:
+    """One caller turn. `feed` never blocks; `final` may be called again when the caller went on."""
+
+    def __init__(self, recogniser: Recogniser, bias: Sequence[str] = ()) -> None:
+        self._recogniser = recogniser
+        self._bias = prepared(tuple(bias)) if bias else None
+        self.paused = False
+        """While True no partial pass starts (the session drafts a reply and needs the core)."""
+        self._audio = np.zeros(int(20 * RATE), np.float32)
+        self._length = 0
+        self._window = 0
+        self._began = 0.0
+        self._closed: list[Pass] = []
+        self._settled: list[str] = []
+        self._agreement = LocalAgreement()
+        self._running: _Running | None = None
+        self._due = int(CADENCE * RATE)
+        self._latest: Pass | None = None
+        self._heard = 0
+        self._heard_fully = 0
+        """Samples up to which the newest pass, and the newest full one, hear."""
+        self._finals = 0
+        self._ready: list[Partial] = []
+        self._ended = False
+
+    def feed(self, frame: Frame) -> list[Partial]:
+        """Take the next frame; the partials that became ready since the last one.
+
+        A pass starts every 400 ms of audio; while one runs, or a final is being made, none is queued.
+        """
+        if self._length == 0:
+            self._began = frame.at
+        count = len(frame.pcm)
+        if self._length + count > len(self._audio):
+            self._audio = np.concatenate([self._audio, np.zeros(len(self._audio), np.float32)])
+        self._audio[self._length : self._length + count] = to_float(frame.pcm)
+        self._length += count
+        self._collect()
+        idle = self._running is None and self._finals == 0 and not self.paused and not self._ended
+        if idle and self._fell_silent():
+            self._start(full=True)
+        elif idle and self._length >= self._due and not self._silent_since(self._heard):
+            self._start(full=False)
+        return self._take()
+
+    def _fell_silent(self) -> bool:
+        """Sound just ended and no full pass has heard it to its end: one now may be the final one."""
+        if self._length - self._window < MINIMUM * RATE or self._silent_since(self._heard_fully):
+            return False
+        return self._quiet(self._length - int(HUSH * RATE), self._length)
+
+    def _silent_since(self, heard: int) -> bool:
+        """Nothing new to hear for a pass, when one has heard up to that sample."""
+        return heard > 0 and self._quiet(heard - int(HUSH * RATE), self._length)
+
+    def _quiet(self, start: int, stop: int) -> bool:
+        """All between two samples is far below the loud parts of the last 3 s, or near the steady noise."""
+        if stop <= start:
+            return True
+        before = _levels(self._audio[max(0, stop - 3 * RATE) : stop])
+        limit = max(0.1 * np.percentile(before, 90), 1.3 * np.percentile(before, 5))
+        return bool(np.max(_levels(self._audio[start:stop])) < limit)
+
+    async def settled(self) -> list[Partial]:
+        """Wait for the pass that runs, if any; the partials that are ready then."""
+        if self._running is not None:
+            await asyncio.wait([asyncio.wrap_future(self._running.future)], timeout=FINAL_TIMEOUT)
+        self._collect()
+        return self._take()
+
+    async def final(self, end: float | None = None) -> Transcript:
+        """The transcript of the turn up to `end` (seconds on the frames' clock; None: all that was fed).
+
+        A little audio after `end` is heard too. Raises `TimeoutError` when a pass takes over 30 s, and
+        whatever error the model raises.
+        """
+        asked = time.perf_counter()
+        limit = self._length
+        if end is not None:
+            limit = min(limit, max(0, round((end + MARGIN - self._began) * RATE)))
+        self._finals += 1
+        try:
+            self._ready.extend(await self.settled())
+            while limit - self._window > LONGEST * RATE:
+                self._start_closing(min(self._length, self._window + int(LONGEST * RATE)))
+                self._ready.extend(await self.settled())
+            last = SILENT
+            if self._latest is not None and self._hears_all(end, limit):
+                last = self._latest
+            elif limit > self._window:
+                future = self._submit(self._window, limit, full=True)
+                last = await asyncio.wait_for(asyncio.wrap_future(future), FINAL_TIMEOUT)
+        finally:
+            self._finals -= 1
+        passes = [p for p in [*self._closed, last] if p.text]
+        words = [len(p.text.split()) for p in passes]
+        return Transcript(
+            text=" ".join(p.text for p in passes),
+            confidence=sum(n * p.confidence for n, p in zip(words, passes, strict=True)) / max(1, sum(words)),
+            no_speech=min((p.no_speech for p in passes), default=last.no_speech),
+            ms=(time.perf_counter() - asked) * 1000,
+            audio_seconds=limit / RATE,
+        )
+
+    def _hears_all(self, end: float | None, limit: int) -> bool:
+        """The latest partial pass ran past the end of speech, and only quiet follows: it is the final one
+        too."""
+        heard = self._heard_fully
+        if heard <= self._window or heard > limit:
+            return False
+        past = end is None or self._began + heard / RATE >= end + PAST_END
+        return past and self._quiet(heard - int(HUSH * RATE), limit)
+
+    def close(self) -> None:
+        """The turn is over: no more passes; one that runs is dropped when it ends."""
+        self._ended = True
+        if self._running is not None:
+            self._running.future.cancel()
+            self._running = None
+
+    def _take(self) -> list[Partial]:
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _submit(self, start: int, stop: int, full: bool) -> Future[Pass]:
+        """A pass in the worker thread: a full one searches wider and looks for the likely names."""
+        audio, whisper, bias = self._audio[start:stop].copy(), self._recogniser.whisper, self._bias
+        if not full:
+            return self._recogniser.submit(lambda: whisper.recognise(audio))
+        return self._recogniser.submit(lambda: whisper.recognise(audio, BEAM, bias))
+
+    def _start(self, full: bool) -> None:
+        if self._length - self._window > WINDOW * RATE:
+            self._start_closing(self._length)
+        else:
+            future = self._submit(self._window, self._length, full)
+            self._running = _Running(future, self._length, full=full)
+            self._heard = self._length
+            self._heard_fully = self._length if full else self._heard_fully
+            self._due = self._length + int(CADENCE * RATE)
+
+    def _start_closing(self, until: int) -> None:
+        """Transcribe the window up to a pause before sample `until`, and begin the next one there."""
+        audio = self._audio[self._window : until]
+        seconds = len(audio) / RATE
+        cut = self._window + int(cut_at_pause(audio, EARLIEST_CUT, seconds - LATEST_CUT) * RATE)
+        self._running = _Running(self._submit(self._window, cut, full=True), cut, closes=True)
+
+    def _collect(self) -> None:
+        running = self._running
+        if running is None or not running.future.done():
+            return
+        self._running = None
+        if running.future.cancelled():
+            self._heard = self._heard_fully = 0
+            return
+        if running.future.exception() is not None:
+            self._heard = self._heard_fully = 0
+            # A lost partial is no loss, a broken model shows at `final`; but no window is tried forever.
+            if running.closes:
+                running.future.result()
+            return
+        result = running.future.result()
+        if running.closes:
+            self._closed.append(result)
+            self._window = running.until
+            self._latest, self._heard_fully = None, 0
+            self._settled.extend(self._agreement.close(result.text))
+            return
+        if running.full:
+            self._latest = result
+        self._agreement.feed(result.text)
+        stable = " ".join([*self._settled, *self._agreement.confirmed])
+        rest = " ".join(self._agreement.rest)
+        tentative = f" {rest}" if stable and rest else rest
+        self._ready.append(Partial(stable, tentative, self._began + running.until / RATE))
+
+
+def _levels(audio: Float32) -> Float32:
+    """RMS of every 20 ms."""
+    step = min(RATE // 50, len(audio))
+    blocks = audio[: len(audio) // step * step].reshape(-1, step)
+    return cast(Float32, np.sqrt(np.mean(np.square(blocks), axis=1)))
