@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import Tokenizer
 from stretto.llm.train.augment import heard_dialogue, subset_tools
 from stretto.llm.train.canvases import Batch, make_batch
+from stretto.llm.train.drills import Drills
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ def load_dialogues(paths: Sequence[str], split: str = "train") -> list[bytes]:
 class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
-    The first `warm` steps draw from the open sources only: general English and copying first.
+    The first `warm` steps draw from the open sources only: general English first.
+    `drilled(step)`: share of steps that train copying drills instead.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
-        split: str = "train", warm: int = 0,
+        split: str = "train", warm: int = 0, drilled: Callable[[int], float] | None = None,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest, self.warm = (
             tokenizer,
@@ -60,6 +62,7 @@ class Batches:
         self.early = [
             0.0 if n == "concierge" else share for n, share in zip(self.names, self.shares, strict=True)
         ]
+        self.drilled, self.drills = drilled, Drills(tokenizer)
         self.lines = [load_dialogues(sources[n].paths, split) for n in self.names]
 
     def segments(self, dialogue: dict[str, Any], rng: random.Random) -> list[Segment]:
@@ -77,6 +80,8 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """About `tokens` clean tokens of dialogues of similar length."""
         rng = random.Random(f"{self.seed}/{step}")
+        if self.drilled is not None and rng.random() < self.drilled(step):
+            return self._drill(rng)
         pool: list[list[Segment]] = []
         while len(pool) < 24:
             (source,) = rng.choices(self.lines, self.early if step < self.warm else self.shares)
@@ -88,6 +93,13 @@ class Batches:
         order = sorted(range(len(pool)), key=lambda i: abs(sizes[i] - anchor))
         count = max(1, self.tokens // max(anchor, 1))
         return make_batch([pool[i] for i in order[:count]], self.tokenizer.size, rng)
+
+    def _drill(self, rng: random.Random) -> Batch:
+        """A batch of copying drills only: they are short, and would pad beside dialogues."""
+        rows: list[list[Segment]] = []
+        while sum(len(s.ids) for row in rows for s in row) < self.tokens:
+            rows.append(self.segments(self.drills.dialogue(rng), rng))
+        return make_batch(rows, self.tokenizer.size, rng)
 
 
 def corpus(folder: str | Path, names: Sequence[str], split: str = "train") -> tuple[str, ...]:

@@ -197,7 +197,15 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
                 f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER"
             )
         sources |= {name: Source(corpus(args.data, [name]), share) for name, share in others.items()}
-    batches = Batches(tokenizer, sources, preset.seed, preset.tokens, preset.longest, warm=preset.warm)
+    batches = Batches(
+        tokenizer,
+        sources,
+        preset.seed,
+        preset.tokens,
+        preset.longest,
+        warm=preset.warm,
+        drilled=preset.drilled,
+    )
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
     valid = Batches(tokenizer, held, preset.seed, preset.tokens, preset.longest, split="valid")
     out = Path(args.out)
