@@ -142,6 +142,9 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
+        elif isinstance(module, Attention) and module.c.qk_norm:
+            # Norms cap the scores; without this gain, picking one token of many is learnt late.
+            nn.init.constant_(cast("Tensor", module.q_norm.weight), 1.6)
 
     @property
     def blocks(self) -> list[Block]:

@@ -14,6 +14,8 @@ from stretto.agent.ways_in.stereo import StereoRecorder
 from stretto.audio.pcm import FRAME, RATE, Frame, Int16
 
 FRAME_S = FRAME / RATE
+GAP_S = 0.3
+"""From the end of the greeting to the start of the recording."""
 QUIET_S = 3.0
 """The call is over when the recording is and nothing happened for so long."""
 BUSY_S = 60.0
@@ -73,7 +75,7 @@ class RecordedCaller:
 
     async def play(self) -> None:
         """Send the recording and silence after it; hang up when the agent has nothing more to say."""
-        began, count, position = self._clock(), 0, 0
+        began, count, position, gap = self._clock(), 0, 0, GAP_S
         silence = np.zeros(FRAME, np.int16)
         while True:
             at = began + count * FRAME_S
@@ -81,7 +83,8 @@ class RecordedCaller:
             if (wait := at + FRAME_S - self._clock()) > 0:
                 await asyncio.sleep(wait)
             frame = silence
-            if position < len(self._pcm) and self._greeted.is_set():
+            gap -= FRAME_S * self._greeted.is_set()
+            if position < len(self._pcm) and gap <= 0:
                 frame = self._pcm[position : position + FRAME]
                 position += FRAME
                 self._active = self._clock()

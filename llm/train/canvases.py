@@ -53,15 +53,21 @@ def canvas_size(body: int, kind: str, rng: random.Random) -> int:
 
 
 def corrupt(target: Sequence[int], vocab: int, rng: random.Random) -> tuple[list[int], list[bool]]:
-    """A canvas with a share of mask tokens, and at times wrong words among the visible ones."""
-    ratio = 1.0 if rng.random() < 0.25 else rng.uniform(0.1, 1.0)
+    """A canvas with a share of mask tokens, and at times wrong words among the visible ones.
+
+    In a part of them the left is known up to some place: what a sampler meets while it copies a name.
+    """
+    ratio = 1.0 if rng.random() < 0.2 else rng.uniform(0.1, 1.0)
+    known = rng.randrange(len(target)) if rng.random() < 0.3 else 0
+    if known:
+        ratio = rng.choice((1.0, ratio))
+    replace_share = rng.uniform(0.0, 0.25) if rng.random() < 0.1 else 0.0
     noisy, learn = [], []
-    replace = rng.uniform(0.0, 0.25) if rng.random() < 0.15 else 0.0
-    for token in target:
-        if rng.random() < ratio:
+    for at, token in enumerate(target):
+        if at >= known and rng.random() < ratio:
             noisy.append(MASK)
             learn.append(True)
-        elif replace and token >= len(MARKS) and rng.random() < replace:
+        elif replace_share and token >= len(MARKS) and rng.random() < replace_share:
             noisy.append(rng.randrange(len(MARKS), vocab))
             learn.append(True)
         else:

@@ -31,7 +31,9 @@ class Preset:
     )
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
+    gain_lr: float = 6e-3
     causal_share: float = 1.0
+    copying: bool = False
     ema: float = 0.995
     longest: int = 768
     warm: int = 0
@@ -40,7 +42,7 @@ class Preset:
     seed: int = 1
     compile: bool = False
     log_every: int = 25
-    eval_every: int = 150
+    eval_every: int = 100
     eval_batches: int = 8
 
     def drilled(self, step: int) -> float:
@@ -48,11 +50,13 @@ class Preset:
         return next((share for start, share in reversed(self.drills) if step >= start), 0.0)
 
 
-SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704)
+SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704, qkv_bias=True)
 TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176)
 
 PRESETS = {
-    "cpu": Preset(SMALL, steps=3200, tokens=2000, warm=30, drills=((450, 0.75), (1000, 0.3), (1700, 0.1))),
+    "cpu": Preset(
+        SMALL, copying=True, steps=3600, tokens=1400, drills=((0, 0.6), (200, 0.4), (600, 0.2), (1500, 0.1))
+    ),
     "cpu-smoke": Preset(
         TINY, steps=60, tokens=800, shares={"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1
     ),

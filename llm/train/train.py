@@ -24,6 +24,7 @@ from stretto.llm.checkpoint import save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
+from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.presets import PRESETS, Preset
 from stretto.llm.transformer import Transformer
 from torch import Tensor
@@ -54,13 +55,14 @@ def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer
     matrices = [
         p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n
     ]
-    ids = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in ids]
+    tables = [p for n, p in model.named_parameters() if p.ndim == 2 and ("embed" in n or "lm_head" in n)]
+    gains = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": tables, "lr": preset.adam_lr}, {"params": gains, "lr": preset.gain_lr}]
     return [
         torch.optim.Muon(
             matrices, lr=preset.muon_lr, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original"
         ),
-        torch.optim.AdamW(others, lr=preset.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
 
@@ -79,7 +81,7 @@ def seed_embeddings(model: Transformer, gguf_path: str, tokenizer: Tokenizer) ->
     turn, _ = torch.linalg.qr(torch.randn(model.config.width, model.config.width))
     projected = projected @ turn
     with torch.no_grad():
-        model.embed_tokens.weight[len(MARKS) :] = projected * (0.03 / projected.std())
+        model.embed_tokens.weight[len(MARKS) :] = projected * (0.05 / projected.std())
 
 
 @contextmanager
@@ -105,6 +107,8 @@ def train(
     model = Transformer(replace(preset.model, vocab=batches.tokenizer.size)).to(device)
     if gguf:
         seed_embeddings(model, gguf, batches.tokenizer)
+    if preset.copying:
+        seed_copying(model)
     opts = optimisers(model, preset)
     base_lr = [[g["lr"] for g in o.param_groups] for o in opts]
     ema = {n: p.detach().clone() for n, p in model.named_parameters()}

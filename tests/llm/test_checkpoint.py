@@ -30,7 +30,7 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
 
 
 def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="config.json and model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"config\.json and model\.safetensors"):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Training: batches are a function of the step, a run that stops goes on as if it had not, canvases are true."""
+"""Training: batches follow from the step, a run that stops goes on as if it had not, canvases are true."""
 
 from __future__ import annotations
 
