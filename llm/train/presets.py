@@ -55,7 +55,7 @@ TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, h
 
 PRESETS = {
     "cpu": Preset(
-        SMALL, copying=True, steps=3600, tokens=1400, drills=((0, 0.6), (200, 0.4), (600, 0.2), (1500, 0.1))
+        SMALL, copying=True, steps=4300, tokens=1400, drills=((0, 0.6), (200, 0.4), (600, 0.2), (1100, 0.06))
     ),
     "cpu-smoke": Preset(
         TINY, steps=60, tokens=800, shares={"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1
