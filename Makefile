@@ -8,7 +8,7 @@ STAMP := .venv/.stretto-installed
 setup: $(STAMP)
 
 # A strict editable install links files one by one, so a new file needs a new install.
-$(STAMP): pyproject.toml constraints.txt $(shell git ls-files $(ROOMS) 2>/dev/null)
+$(STAMP): pyproject.toml constraints.txt $(wildcard $(shell git ls-files $(ROOMS) 2>/dev/null))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -e $(STAMP) || $(BIN)/python -m pip install --quiet --upgrade pip
 	test -e $(STAMP) || $(BIN)/python -m pip install --quiet -c constraints.txt torch

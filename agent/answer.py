@@ -18,7 +18,7 @@ MOST_ROUNDS = 3
 
 @dataclass
 class Answer:
-    """The agent's side of one turn; fields as in the turn of `cli.md`."""
+    """The agent's side of one turn; the fields mean what they mean in `TurnRecord`."""
 
     texts: list[str] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
@@ -47,14 +47,17 @@ async def answer(
     canned = canned or Canned()
     result = Answer()
     await conversation.hear(words)
-    for _ in range(MOST_ROUNDS + 1):
+    for rounds in range(MOST_ROUNDS + 1):
         draft = await last_draft(conversation, effort, show)
         result.forwards += draft.forwards
         result.ms += draft.ms
+        calls, ends = split(draft.calls)
+        if calls and rounds == MOST_ROUNDS:
+            await _say(conversation, result, canned.apology)
+            return result
         if draft.text:
             result.texts.append(draft.text)
         await conversation.commit(draft)
-        calls, ends = split(draft.calls)
         result.hang_up |= ends == "hang_up"
         result.transfer |= ends == "transfer"
         if not calls:
@@ -71,11 +74,16 @@ async def answer(
                     "ms": round(outcome.ms, 1),
                 }
             )
-    if not result.texts and not result.hang_up and not result.transfer:
-        result.texts.append(canned.apology)
-        result.canned = True
-        await conversation.say(canned.apology)
+    if not result.texts and not result.hang_up:
+        await _say(conversation, result, canned.transferring if result.transfer else canned.apology)
     return result
+
+
+async def _say(conversation: Conversation, result: Answer, text: str) -> None:
+    """Add a canned sentence; a turn that the model spoke in as well is still its own."""
+    result.canned = not result.texts
+    result.texts.append(text)
+    await conversation.say(text)
 
 
 async def last_draft(

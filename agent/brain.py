@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 
+import torch
+from stretto.agent.builtin import BUILT_IN
 from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.cli import UsageError
 from stretto.llm.checkpoint import CheckpointError
@@ -40,6 +43,8 @@ def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel:
             f"there is no model {args.model!r}: give a folder with config.json and model.safetensors, "
             "or leave --model out for the embedded one"
         )
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("PyTorch finds no GPU here: leave --device out, or give --device cpu")
     try:
         return LocalModel(args.model, device=args.device, threads=threads)
     except CheckpointError as error:
@@ -53,6 +58,8 @@ def load_tool_set(
     if not args.tools:
         database = database or Database.seed(CONCIERGE_SEED, date.today(), held_out=True)
         return concierge(database, now), args.system or system_text(now()), CONCIERGE
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a dotted name may mean a module of the folder we stand in
     try:
         tools = load_tools(args.tools)
     except ToolLoadError as error:
@@ -61,8 +68,10 @@ def load_tool_set(
 
 
 def check_tools(model: LocalModel, tools: list[Tool]) -> None:
-    """Refuse tools whose schema no grammar covers, before anybody calls. Raises UsageError."""
+    """Refuse tools whose schema no grammar covers or whose name is built in. Raises UsageError."""
     for tool in tools:
+        if tool.spec.name in {spec.name for spec in BUILT_IN}:
+            raise UsageError(f"{tool.spec.name} is built in: give your tool another name")
         try:
             model.vocabulary.compile(tool.spec.parameters)
         except UnsupportedSchema as error:

@@ -76,7 +76,7 @@ def run_call(args: argparse.Namespace) -> int:
     finally:
         model.close()
     print_result(args, fields)
-    return 0
+    return 1 if fields["ended"] in ("line", "cancelled") else 0
 
 
 def caller_audio(path: str) -> Int16:
@@ -115,10 +115,12 @@ async def recorded_call(
         options=options,
         bias=bias,
     )
-    call = await play_recording(session, pcm, recorder, watch=[LiveCall(console).event])
-    if record:
-        try:
-            recorder.save(record, session.started)
-        except (OSError, RuntimeError) as error:
-            raise UsageError(f"{record} cannot be written ({error}): choose another --record") from error
+    try:
+        call = await play_recording(session, pcm, recorder, watch=[LiveCall(console).event])
+    finally:  # an interrupted call leaves its recording, too
+        if record and session.started:
+            try:
+                recorder.save(record, session.started)
+            except (OSError, RuntimeError) as error:
+                raise UsageError(f"{record} cannot be written ({error}): choose another --record") from error
     return {**call.to_json(), "recording": record, "underruns": recorder.underruns}

@@ -30,8 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_chat(args: argparse.Namespace) -> int:
     """Chat until the input ends or the agent hangs up."""
-    turns = asyncio.run(chat(args))
-    print_result(args, {"turns": turns})
+    print_result(args, {"turns": chat(args)})
     return 0
 
 
@@ -48,12 +47,16 @@ def lines() -> Iterator[str]:
 
 
 def turn_fields(words: str, reply: Answer) -> dict[str, Any]:
-    """One turn as in `cli.md`; without audio all of it counts as heard and nothing was speculated."""
+    """One turn; without audio all of it counts as heard, nothing was speculated, and there are no times."""
     return {
         "caller": words,
         "agent": reply.text,
         "heard": reply.text,
         "tools": reply.tools,
+        "speech_end_ms": None,
+        "committed_ms": None,
+        "first_audio_ms": None,
+        "voice_to_voice_ms": None,
         "forwards": reply.forwards,
         "ms": round(reply.ms, 1),
         "speculation": "off",
@@ -62,34 +65,32 @@ def turn_fields(words: str, reply: Answer) -> dict[str, Any]:
     }
 
 
-async def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The loop; returns the turns."""
+def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The loop; returns the turns. Lines are read between the turns, while the event loop stands still."""
     model = load_model(args)
-    out = Console(file=sys.stderr if args.json else sys.stdout, highlight=False)
+    out = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
     turns: list[dict[str, Any]] = []
     try:
         tools, system, canned = load_tool_set(args)
         check_tools(model, tools)
         runner = ToolRunner(tools)
         conversation = model.open(system, [*(t.spec for t in tools), *BUILT_IN])
-        await conversation.say(canned.greeting)
-        if not args.quiet:
-            out.print(f"agent: {canned.greeting}", markup=False)
-        for words in lines():
-            with canvas_display(out, args.show_canvas and not args.quiet) as show:
-                reply = await answer(
-                    conversation, runner, words, effort=args.effort, canned=canned, show=show
-                )
-            turns.append(turn_fields(words, reply))
-            if not args.quiet:
-                for call in reply.tools:
-                    out.print(
-                        f"  {call['name']} {call['arguments']} -> {call['result'] or call['error']}",
-                        markup=False,
+        with asyncio.Runner() as loop:
+            loop.run(conversation.say(canned.greeting))
+            out.print(f"agent: {canned.greeting}", markup=False, soft_wrap=True)
+            for words in lines():
+                with canvas_display(out, args.show_canvas and not args.quiet) as show:
+                    reply = loop.run(
+                        answer(conversation, runner, words, effort=args.effort, canned=canned, show=show)
                     )
-                out.print(f"agent: {reply.text}", markup=False)
-            if reply.hang_up or reply.transfer:
-                break
+                turns.append(turn_fields(words, reply))
+                for call in reply.tools:
+                    came = call["error"] if call["error"] is not None else call["result"]
+                    out.print(f"  {call['name']} {call['arguments']} -> {came}", markup=False, soft_wrap=True)
+                out.print(f"agent: {reply.text}", markup=False, soft_wrap=True)
+                if reply.hang_up or reply.transfer:
+                    break
+            loop.run(runner.aclose(0.1))
         conversation.close()
     finally:
         model.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-COMMON = {"json", "quiet", "config"}
+from stretto.agent.config import ConfigError, with_config
 
 
 class UsageError(Exception):
@@ -25,6 +25,9 @@ def print_result(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Flags that every command takes."""
     parser.add_argument("--json", action="store_true", help="print the result as one JSON line at the end")
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML file whose keys are names of flags: effort = \"high\""
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but the result and errors")
 
 
@@ -51,7 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit codes: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    try:
+        args = parser.parse_args(with_config(parser, sys.argv[1:] if argv is None else argv))
+    except ConfigError as error:
+        print(f"stretto: {error}", file=sys.stderr)
+        return 2
     try:
         code: int = args.run(args)
     except UsageError as error:

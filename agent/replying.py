@@ -201,6 +201,8 @@ class Reply:
             if utterance is not None and utterance.error is not None and not utterance.heard:
                 break
             if ends is not None and not calls and not self._stopped(utterance):
+                if ends == "transfer" and utterance is None:
+                    await self._say_canned(self._call.options.canned.transferring)
                 self._call.end(ends)
                 return
             if not calls or self._interrupted or self._stopped(utterance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -26,7 +27,7 @@ class ToolRecord:
         return {
             "name": self.name,
             "arguments": self.arguments,
-            "result": self.result,
+            "result": _value(self.result),
             "ms": _rounded(self.ms),
             "error": self.error,
             "start_ms": _rounded(self.start_ms),
@@ -168,6 +169,14 @@ def summary(values: list[float]) -> dict[str, float | None]:
 
 
 _SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
+
+
+def _value(text: str | None) -> Any:
+    """What JSON text says; the text itself where it is none."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
 
 
 def _rounded(ms: float | None) -> float | None:

@@ -137,6 +137,8 @@ def run_say(args: argparse.Namespace) -> int:
                 offset += len(chunk.pcm) / chunk.rate
     finally:
         synthesiser.close()
+    if not chunks:
+        return _complain(ValueError("there is nothing to say: the voice has no sound for this text."))
     try:
         write_wav(output, np.concatenate([chunk.pcm for chunk in chunks]), synthesiser.rate)
     except (OSError, RuntimeError) as error:  # libsndfile's errors are of the second kind

@@ -140,7 +140,8 @@ def tool_line(tool: dict[str, Any]) -> str:
         f"<i>{escape(key)}</i> {escape(shorten(json.dumps(value, ensure_ascii=False), 80))}"
         for key, value in tool["arguments"].items()
     )
-    result = tool["error"] if tool["error"] else tool["result"] or ""
+    came = "" if tool["result"] is None else json.dumps(tool["result"], ensure_ascii=False)
+    result = str(tool["error"] or came)
     kind = " failed" if tool["error"] else ""
     return (
         f'<div class="tool{kind}"><code>{escape(tool["name"])}({arguments})</code>'

@@ -47,19 +47,26 @@ def load(
         )
     try:
         described = json.loads((folder / "config.json").read_text())
-        version, shape = described["format_version"], Config(**described["model"])
+        version = described["format_version"]
+        if version != FORMAT_VERSION:  # first of all: another version may describe its shape otherwise
+            raise CheckpointError(
+                f"the model in {folder} has format version {version}, this Stretto reads {FORMAT_VERSION}; "
+                "train it again or install the Stretto it was made with"
+            )
+        shape = Config(**described["model"])
         weights = load_file(folder / "model.safetensors")
+    except CheckpointError:
+        raise
     except (ValueError, KeyError, TypeError, SafetensorError, OSError) as error:
         raise CheckpointError(
             f"the model in {folder} cannot be read ({error}); copy or train it again"
         ) from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"the model in {folder} has format version {version}, this Stretto reads {FORMAT_VERSION}; "
-            "train it again or install the Stretto it was made with"
-        )
     model = Transformer(shape)
-    missing, unexpected = model.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
+    try:
+        missing, unexpected = model.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
+    except RuntimeError as error:  # the right names in other sizes
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(f"the weights in {folder} do not fit its config: {reason}") from error
     missing = [m for m in missing if not (shape.tied and m == "lm_head.weight")]
     if missing or unexpected:
         raise CheckpointError(f"the weights in {folder} do not fit its config: {[*missing, *unexpected][:4]}")

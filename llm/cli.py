@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from stretto.llm.train.presets import PRESETS
@@ -31,8 +32,25 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.set_defaults(run=run_train)
 
 
+def _complain(message: str) -> int:
+    print(f"stretto llm train: {message}", file=sys.stderr)
+    return 2
+
+
 def run_train(args: argparse.Namespace) -> int:
-    """Train; the last log line is the result."""
+    """Train; the last log line is the result. 2 for files that are not there."""
+    files = [*args.concierge, *args.concierge_valid, *([args.embeddings] if args.embeddings else [])]
+    missing = [name for name in files if not Path(name).is_file()]
+    if missing:
+        return _complain(
+            f"there is no file {', '.join(missing)}: dialogues are written by "
+            "python -m stretto.tools.concierge.dialogues"
+        )
+    others = sorted(set(PRESETS[args.preset].shares) - {"concierge"})
+    if others and not args.data:
+        return _complain(f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER")
+    if args.data and not Path(args.data).is_dir():
+        return _complain(f"{args.data} is no folder: give one of dialogues with --data")
     from stretto.llm.train.train import train_command
 
     last = train_command(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -282,3 +283,9 @@ class LocalConversation:
     def close(self) -> None:
         """Free the cache; later calls raise."""
         self._closed = True
+        with contextlib.suppress(RuntimeError):  # the model itself may be closed already
+            self.model.worker.submit(self._free)
+
+    def _free(self) -> None:
+        # In the worker thread: a forward that still runs is finished first.
+        self.cache, self._read, self._last = self.model.transformer.new_cache(0), [], None

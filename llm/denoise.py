@@ -119,7 +119,16 @@ def _commit(
             canvas = canvas.copy()
             canvas[pads[0]] = END
         return canvas
-    return np.where(np.isin(canvas, PADS) & inside, MASK, canvas)
+    result: NDArray[np.int64] = np.where(np.isin(canvas, PADS) & inside, MASK, canvas)
+    if taken.any() and not (taken & (result != MASK)).any():
+        # Only pads were sure: the surest word (or the end) is committed, or the same pass would come again.
+        words = open_ & ~np.isin(tokens, PADS)
+        if words.any():
+            place = int(np.argmax(np.where(words, confidence, -1.0)))
+            result[place] = tokens[place]
+        else:
+            result[int(np.argmax(open_))] = END
+    return result
 
 
 def write_call(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from stretto.llm.checkpoint import EMBEDDED, load
+from stretto.llm.checkpoint import EMBEDDED, CheckpointError, load
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation
 from stretto.llm.language_model import ToolSpec
@@ -20,7 +20,7 @@ class LocalModel:
     """Weights that hold conversations in this process.
 
     All forwards run in one worker thread, never on the event loop. `context`: tokens a conversation
-    keeps; older turns are dropped, the system text and the tools stay.
+    keeps; older turns are dropped, the system text and the tools stay. Raises CheckpointError.
     """
 
     def __init__(
@@ -34,6 +34,11 @@ class LocalModel:
             False
         )
         self.tokenizer = tokenizer or embedded_tokenizer()
+        if (vocab := self.transformer.config.vocab) != self.tokenizer.size:
+            raise CheckpointError(
+                f"the model has {vocab} tokens, the tokenizer {self.tokenizer.size}: they do not belong "
+                "together; use a model that was trained with this tokenizer"
+            )
         self.context = context
         self.worker = ThreadPoolExecutor(1, "stretto-llm")
 

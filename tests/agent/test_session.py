@@ -159,6 +159,13 @@ def test_transfer(cast):
     assert len(stage.of(events.Transfer)) == 1
 
 
+def test_a_transfer_without_words_is_announced(cast):
+    stage = cast.Stage([cast.Says(1.0, 2.0, "a person please")], [cast.calls(("transfer", {}))])
+    record = stage.run()
+    assert record.ended == "transfer"
+    assert record.turns[-1].heard == stage.options.canned.transferring and record.turns[-1].canned
+
+
 def test_an_interrupted_goodbye_does_not_hang_up(cast):
     goodbye = cast.calls(("hang_up", {}), text="Thank you for calling us today and goodbye for now then.")
     script = [cast.Says(1.0, 2.0, "that is all"), cast.Says(3.6, 4.6, "wait one more thing please")]

@@ -37,6 +37,7 @@ def test_tools_run_after_the_commit_and_the_result_is_spoken(cast):
     assert [day for day, _ in ran] == ["friday"]
     assert (ran[0][1] - stage.session.started) * 1000 >= turn.committed_ms
     assert turn.tools[0].result == '{"booked":"friday"}' and turn.tools[0].error is None
+    assert turn.to_json()["tools"][0]["result"] == {"booked": "friday"}
     assert 190 <= turn.tools[0].ms <= 230
     assert turn.heard == "It is booked."
     kinds = [entry[0] for entry in stage.log if entry[0] not in ("hear",)]

@@ -47,6 +47,10 @@ def test_broken_weights_and_weights_of_another_shape_are_refused(folder: Path) -
     (folder / "config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match="do not fit"):
         load(folder)
+    described["model"].update(layers=1, hidden=32)
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load(folder)
     (folder / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load(folder)

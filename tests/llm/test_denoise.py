@@ -31,7 +31,7 @@ def test_a_reply_settles_token_by_token_and_never_changes_what_is_settled(
     assert 1 <= len(steps) <= EFFORT[effort].passes
     assert [s.done for s in steps].count(True) == 1 and steps[-1].done
     for before, after in pairwise(steps):
-        assert sum(t == MASK for t in after.canvas) <= sum(t == MASK for t in before.canvas)
+        assert sum(t == MASK for t in after.canvas) < sum(t == MASK for t in before.canvas)
         assert after.canvas[: before.settled] == before.canvas[: before.settled]
     last = steps[-1]
     words = last.canvas[: last.length]
@@ -53,6 +53,15 @@ def test_tokens_behind_the_end_cost_no_pass() -> None:
     logits[0, 20] = logits[1, END] = 30.0
     steps = list(write_words(lambda canvas: logits.clone(), 8, Budget(0.9, 8)))
     assert len(steps) == 1 and steps[0].canvas[:2] == (20, END)
+
+
+def test_sure_pads_behind_an_unsure_end_waste_no_pass() -> None:
+    logits = torch.full((10, VOCAB), -20.0)
+    logits[0, 20] = 20.0
+    logits[1, [END, 21]] = torch.tensor([1.0, 0.0])  # about 0.73: below the threshold
+    logits[range(2, 10), [PADS[i % len(PADS)] for i in range(8)]] = 20.0
+    steps = list(write_words(lambda canvas: logits.clone(), 10, Budget(0.9, 12)))
+    assert len(steps) == 2 and steps[-1].canvas[:2] == (20, END)
 
 
 def test_no_call_mark_where_no_tool_is_offered() -> None:

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stretto.llm.checkpoint import load
+from stretto.llm.cli import register
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, embedded_tokenizer
 from stretto.llm.train import train as training
@@ -90,6 +91,31 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["causal"] < rows[0]["causal"] and rows[-1]["denoise"] < rows[0]["denoise"]
     assert {"valid_causal", "valid_denoise", "tokens"} <= rows[-1].keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--preset", "cpu-smoke", "--concierge", "none.gz"), "none.gz"),
+        (("--preset", "cpu"), "--data"),
+        (("--preset", "cpu", "--data", "no folder"), "no folder"),
+    ],
+)
+def test_files_that_are_not_there_are_told_before_the_training(
+    flags: tuple[str, ...],
+    told: str,
+    files: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    fixed = ("--concierge", files[0]) if "--concierge" not in flags else ()
+    args = parser.parse_args(
+        ["llm", "train", *flags, *fixed, "--concierge-valid", files[1], "--out", str(tmp_path / "out")]
+    )
+    assert args.run(args) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_validation_dialogues_are_refused_as_training_data(files: tuple[str, str]) -> None:
