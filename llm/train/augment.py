@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FILLERS = ("um", "uh", "er", "hmm", "well", "like", "so", "okay", "you know")
@@ -39,6 +39,54 @@ def damage(words: str, rng: random.Random, strength: float = 1.0) -> str:
         at = rng.randrange(len(pieces))
         pieces[at] = HOMOPHONES.get(pieces[at].lower(), pieces[at])
     return " ".join(pieces)
+
+
+NAMED = ("restaurant", "hotel", "pickup", "destination", "name")
+"""Arguments whose values are names: any word may stand in one."""
+_COMMON_WORDS = (
+    "the a an of to at on in for and or is it please no not one two three four five six seven eight "
+    "nine ten eleven twelve thirteen half past quarter o'clock am pm today tomorrow week next this "
+    "first second third monday tuesday wednesday thursday friday saturday sunday january february "
+    "march april may june july august september october november december hotel inn lodge suites "
+    "guesthouse resort street station room table taxi night nights day dentist doctor haircut massage "
+    "vet yes okay right my i i'm i'd it's that that's you me we is"
+)
+COMMON = frozenset(_COMMON_WORDS.split())
+_WORD = re.compile(r"[A-Za-z][A-Za-z']+")
+
+
+def rename(dialogue: Mapping[str, Any], words: Sequence[str], rng: random.Random) -> dict[str, Any]:
+    """The dialogue with the words of its names replaced by random ones, the same throughout.
+
+    What the caller says, what the agent reads back, calls and results change together; numbers, days and
+    common words stay.
+    """
+    calls = [c for m in dialogue["messages"] for c in m.get("tool_calls") or []]
+    values = [v for c in calls for k, v in c["arguments"].items() if k in NAMED and isinstance(v, str)]
+    found = {w.lower() for v in values for w in _WORD.findall(v)} - COMMON
+    table = {w: rng.choice(words).lower() for w in sorted(found) if rng.random() < 0.8}
+    if not table:
+        return dict(dialogue)
+
+    def swap(match: re.Match[str]) -> str:
+        new = table.get(match[0].lower())
+        if new is None:
+            return match[0]
+        return new.capitalize() if match[0][0].isupper() else new
+
+    def swapped(value: Any) -> Any:
+        if isinstance(value, str):
+            return _WORD.sub(swap, value)
+        return {k: swapped(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    messages = [dict(m) for m in dialogue["messages"]]
+    for message in messages[1:]:
+        message["content"] = swapped(message.get("content"))
+        if message.get("tool_calls"):
+            message["tool_calls"] = [
+                {**c, "arguments": swapped(c["arguments"])} for c in message["tool_calls"]
+            ]
+    return {**dialogue, "messages": messages}
 
 
 def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float = 0.15) -> dict[str, Any]:

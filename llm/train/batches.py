@@ -12,7 +12,7 @@ from typing import Any
 
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import Tokenizer
-from stretto.llm.train.augment import heard_dialogue, subset_tools
+from stretto.llm.train.augment import heard_dialogue, rename, subset_tools
 from stretto.llm.train.canvases import Batch, make_batch
 from stretto.llm.train.drills import Drills
 
@@ -43,12 +43,14 @@ class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
     The first `warm` steps draw from the open sources only: general English first.
-    `drilled(step)`: share of steps that train copying drills instead.
+    `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
+    dialogues whose names become random words.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", warm: int = 0, drilled: Callable[[int], float] | None = None,
+        renamed: float = 0.0,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest, self.warm = (
             tokenizer,
@@ -57,6 +59,7 @@ class Batches:
             longest,
             warm,
         )
+        self.renamed = renamed
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.early = [
@@ -67,6 +70,8 @@ class Batches:
 
     def segments(self, dialogue: dict[str, Any], rng: random.Random) -> list[Segment]:
         """One augmented dialogue, cut to `longest`; empty if nothing of the agent is left."""
+        if dialogue.get("source") == "concierge" and rng.random() < self.renamed:
+            dialogue = rename(dialogue, self.drills.words, rng)
         dialogue = heard_dialogue(subset_tools(dialogue, rng), rng)
         kept: list[Segment] = []
         total = 0

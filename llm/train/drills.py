@@ -55,7 +55,7 @@ class Drills:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         pieces = [b.decode("utf-8", "ignore") for b in tokenizer.token_bytes if b]
-        self._words = [
+        self.words = [
             p[1:] for p in pieces if p[:1] == " " and p[1:].isalpha() and p.isascii() and len(p) > 2
         ]
         self._tails = [p for p in pieces if p.isalpha() and p.islower() and p.isascii() and len(p) > 1]
@@ -66,7 +66,7 @@ class Drills:
             return rng.choice(NUMBERS).format(a=a, b=b, c=c, d=d)
         words = []
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
-            word = rng.choice(self._words)
+            word = rng.choice(self.words)
             if rng.random() < 0.2:
                 word += rng.choice(self._tails)
             words.append(word)

@@ -29,6 +29,7 @@ class Preset:
     shares: Mapping[str, float] = field(
         default_factory=lambda: {**TASKS, "concierge": 1 - sum(TASKS.values())}
     )
+    renamed: float = 0.7
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
     gain_lr: float = 6e-3
@@ -55,7 +56,11 @@ TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, h
 
 PRESETS = {
     "cpu": Preset(
-        SMALL, copying=True, steps=4300, tokens=1400, drills=((0, 0.6), (200, 0.4), (600, 0.2), (1100, 0.06))
+        SMALL,
+        copying=True,
+        steps=4300,
+        tokens=1400,
+        drills=((0, 0.6), (200, 0.4), (600, 0.2), (1100, 0.06), (2800, 0.1)),
     ),
     "cpu-smoke": Preset(
         TINY, steps=60, tokens=800, shares={"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1

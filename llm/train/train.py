@@ -209,6 +209,7 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         preset.longest,
         warm=preset.warm,
         drilled=preset.drilled,
+        renamed=preset.renamed,
     )
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
     valid = Batches(tokenizer, held, preset.seed, preset.tokens, preset.longest, split="valid")

@@ -1,0 +1,89 @@
+"""What teaches a small model to copy: drills, renamed dialogues, and a circuit it starts from."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from stretto.llm.format import dialogue_segments
+from stretto.llm.tokenizer import embedded_tokenizer
+from stretto.llm.train.augment import rename
+from stretto.llm.train.circuits import seed_copying
+from stretto.llm.train.drills import Drills
+from stretto.llm.transformer import Config, Transformer, rope_table
+
+SHAPE = Config(vocab=400, layers=2, width=128, heads=4, kv_heads=2, head_width=64, hidden=64, qkv_bias=True)
+
+
+def attention(model: Transformer, ids: list[int], layer: int) -> torch.Tensor:
+    """Weights (heads, tokens, tokens) with which a layer reads."""
+    n = len(ids)
+    cos, sin = rope_table(torch.arange(n), SHAPE.head_width, SHAPE.rope_theta)
+    x = model.embed_tokens(torch.tensor(ids))[None]
+    for block in model.blocks[: layer + 1]:
+        q, k, v = block.self_attn.project(block.input_layernorm(x), cos, sin)
+        k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+        scores = q @ k.transpose(-1, -2) / SHAPE.head_width**0.5
+        weights = scores.masked_fill(~torch.ones(n, n, dtype=torch.bool).tril(), -1e9).softmax(-1)
+        x = block.feed_forward(x + block.self_attn.merge(weights @ v))
+    return weights[0]
+
+
+def test_the_circuit_looks_back_one_token_and_finds_what_followed_before() -> None:
+    torch.manual_seed(0)
+    model = Transformer(SHAPE).eval().requires_grad_(False)
+    model.embed_tokens.weight.normal_(std=0.07)  # as loud as a seeded embedding
+    ids = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 13]
+    plain = attention(model, ids, 1)[0, -1, 4]
+    seed_copying(model)
+    before = attention(model, ids, 0)[0]
+    assert all(before[i, i - 1] > 0.9 for i in range(1, len(ids)))
+    found = attention(model, ids, 1)[0, -1]
+    assert int(found.argmax()) == 4, "behind the earlier 13 stands 14, at place 4"
+    assert found[4] > 2 * plain
+
+
+def test_a_circuit_needs_its_shape() -> None:
+    with pytest.raises(ValueError, match="qkv_bias"):
+        seed_copying(Transformer(replace(SHAPE, qkv_bias=False)))
+
+
+def test_drills_read_back_and_call_what_was_said() -> None:
+    tokenizer = embedded_tokenizer()
+    drills = Drills(tokenizer)
+    for seed in range(40):
+        dialogue = drills.dialogue(random.Random(seed))
+        said = " ".join(m["content"] for m in dialogue["messages"] if m["role"] == "user")
+        (call,) = [c for m in dialogue["messages"] for c in m.get("tool_calls", [])]
+        assert call["arguments"] and all(v in said for v in call["arguments"].values())
+        assert {t["name"] for t in dialogue["tools"]} >= {call["name"]}
+        assert dialogue_segments(tokenizer, dialogue)
+    assert drills.dialogue(random.Random(1)) != drills.dialogue(random.Random(2))
+
+
+def test_renaming_changes_a_name_everywhere_and_nothing_else() -> None:
+    arguments = {"restaurant": "The Copper Kettle", "date": "Friday", "people": 4}
+    dialogue = {
+        "tools": [],
+        "messages": [
+            {"role": "system", "content": "The Copper city."},
+            {"role": "user", "content": "Four at the copper kettle on Friday."},
+            {"role": "assistant", "content": None, "tool_calls": [{"name": "book", "arguments": arguments}]},
+            {"role": "tool", "name": "book", "content": '{"booked":"The Copper Kettle","people":4}'},
+            {"role": "assistant", "content": "The Copper Kettle, Friday, for 4."},
+        ],
+    }
+    renamed = [rename(dialogue, ["Mix", "Aven", "Tra"], random.Random(seed)) for seed in range(8)]
+    assert any(d != dialogue for d in renamed)
+    for one in renamed:
+        call = one["messages"][2]["tool_calls"][0]["arguments"]
+        name = call["restaurant"]
+        assert (call["date"], call["people"]) == ("Friday", 4)
+        assert one["messages"][1]["content"] == f"Four at {name.lower()} on Friday."
+        assert json.loads(one["messages"][3]["content"]) == {"booked": name, "people": 4}
+        assert one["messages"][4]["content"] == f"{name}, Friday, for 4."
+        assert one["messages"][0] == dialogue["messages"][0]
+    assert dialogue["messages"][1]["content"] == "Four at the copper kettle on Friday."
