@@ -26,7 +26,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Flags that every command takes."""
     parser.add_argument("--json", action="store_true", help="print the result as one JSON line at the end")
     parser.add_argument(
-        "--config", metavar="FILE", help="TOML file whose keys are names of flags: effort = \"high\""
+        "--config", metavar="FILE", help='TOML file whose keys are names of flags: effort = "high"'
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but the result and errors")
 

@@ -49,7 +49,10 @@ def staged(seed: int, now: datetime = BENCH_NOW) -> tuple[Database, Goal, random
 async def text_call(
     model: LanguageModel, seed: int, effort: Effort = "medium", now: datetime = BENCH_NOW
 ) -> TextCall:
-    """Run one call to its end; the caller reads only the agent's words."""
+    """Run one call to its end; the caller reads only the agent's words.
+
+    The model gets the caller's words as a recogniser would write them ("the 27th", "7:30").
+    """
     database, goal, rng = staged(seed, now)
     before = database.snapshot()
     tools = concierge(database, lambda: now)
@@ -62,8 +65,8 @@ async def text_call(
     for _ in range(MOST_TURNS):
         if not said.text:
             break
-        reply = await answer(conversation, runner, said.text, effort=effort)
-        call.turns.append({"caller": said.text, "agent": reply.text, "tools": reply.tools, "ms": reply.ms})
+        reply = await answer(conversation, runner, said.written, effort=effort)
+        call.turns.append({"caller": said.written, "agent": reply.text, "tools": reply.tools, "ms": reply.ms})
         call.forwards += reply.forwards
         if said.hang_up or reply.hang_up or reply.transfer:
             break

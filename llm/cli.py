@@ -27,6 +27,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument("--steps", type=int, help="instead of the preset's")
     train.add_argument("--embeddings", help="GGUF of SmolLM2 whose embedding starts ours")
+    train.add_argument("--init", help="folder of weights to go on from, with a fresh optimiser")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     train.add_argument("--threads", type=int, default=1)
     train.set_defaults(run=run_train)

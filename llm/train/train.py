@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from stretto.llm.checkpoint import save
+from stretto.llm.checkpoint import load, save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
@@ -100,7 +100,14 @@ def ema_weights(model: Transformer, ema: dict[str, Tensor]) -> Iterator[None]:
 
 
 def train(
-    preset: Preset, batches: Batches, valid: Batches, out: Path, resume: bool, device: str, gguf: str | None
+    preset: Preset,
+    batches: Batches,
+    valid: Batches,
+    out: Path,
+    resume: bool,
+    device: str,
+    gguf: str | None,
+    init: str | None = None,
 ) -> dict[str, float]:
     """Run the preset's steps; writes `log.jsonl`, `state.pt` and the averaged weights into `out`."""
     torch.manual_seed(preset.seed)
@@ -109,6 +116,8 @@ def train(
         seed_embeddings(model, gguf, batches.tokenizer)
     if preset.copying:
         seed_copying(model)
+    if init:
+        model.load_state_dict(load(init).state_dict())
     opts = optimisers(model, preset)
     base_lr = [[g["lr"] for g in o.param_groups] for o in opts]
     ema = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -216,4 +225,4 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "preset.json").write_text(json.dumps(asdict(preset), indent=1))
-    return train(preset, batches, valid, out, args.resume, device, args.embeddings)
+    return train(preset, batches, valid, out, args.resume, device, args.embeddings, args.init)

@@ -63,7 +63,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
 def arguments(files: tuple[str, str], out: Path, steps: int, resume: bool = False) -> argparse.Namespace:
     return argparse.Namespace(
         preset="cpu-smoke", data=None, concierge=[files[0]], concierge_valid=[files[1]], out=str(out),
-        resume=resume, steps=steps, embeddings=None, device="cpu", threads=1,
+        resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1,
     )  # fmt: skip
 
 
@@ -88,7 +88,14 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     whole, cut = load(tmp_path / "whole").state_dict(), load(tmp_path / "cut").state_dict()
     for name in whole:
         torch.testing.assert_close(cut[name], whole[name], rtol=0, atol=1e-3)
+    train_command(
+        argparse.Namespace(
+            **{**vars(arguments(files, tmp_path / "more", 10)), "init": str(tmp_path / "whole")}
+        )
+    )
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    more = json.loads((tmp_path / "more" / "log.jsonl").read_text().splitlines()[0])
+    assert more["causal"] < rows[0]["causal"], "a run may start from the weights of another"
     assert rows[-1]["causal"] < rows[0]["causal"] and rows[-1]["denoise"] < rows[0]["denoise"]
     assert {"valid_causal", "valid_denoise", "tokens"} <= rows[-1].keys()
 

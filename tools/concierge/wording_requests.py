@@ -176,8 +176,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "for {name}|, the name is {name},|under the name {name}|, my name is {name},|in the name of {name}"
     ),
     "piece.pickup": _lines(
-        "from {pickup}|from {pickup}|, picking me up at {pickup},|starting at {pickup}|"
-        ", pick up at {pickup},"
+        "from {pickup}|from {pickup}|, picking me up at {pickup},|starting at {pickup}|, pick up at {pickup},"
     ),
     "piece.destination": _lines(
         "to {destination}|to {destination}|, going to {destination},|, I'm going to {destination},"
