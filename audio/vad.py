@@ -21,8 +21,6 @@ RELEASE_BIAS = 0.09
 """Seconds by which the detector's last speech window ends after the speech (median, measured)."""
 LONGEST_RELEASE = 0.45
 """Seconds before the last speech window in which the end of the sound is looked for."""
-LATEST_IN_NOISE = 0.2
-"""In noise that hides the faint end of a word, at most so many seconds before the last speech window."""
 RELEASED = 0.064
 """Seconds without speech, by the detector, before an end is considered: two windows."""
 BLOCK = 160
@@ -150,5 +148,5 @@ class VAD:
         loud = (at for at, level in reversed(self._levels) if level >= limit and at <= latest)
         ended = next((at for at in loud if at >= latest - LONGEST_RELEASE), latest - RELEASE_BIAS)
         if noise > faint:  # the faint end of the word lies under the noise
-            ended = min(latest, max(ended + 0.01, latest - LATEST_IN_NOISE))
+            ended = max(ended, latest - RELEASE_BIAS)
         return max(self._started, ended)

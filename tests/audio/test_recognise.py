@@ -242,6 +242,7 @@ def test_unknown_models_say_what_to_do(tmp_path: Path) -> None:
         Whisper(tmp_path)
 
 
+@pytest.mark.bars
 def test_word_error_rate_is_within_2_points_of_offline(
     recogniser: Recogniser, clips: dict[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,4 +214,4 @@ def test_a_dialogue_keeps_the_tools_it_calls() -> None:
 def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
     factors = [schedule(step, 100) for step in range(101)]
     assert factors[0] < 0.5 and factors[50] == 1.0 and factors[100] == 0.0
-    assert all(b <= a for a, b in itertools.pairwise(factors))
+    assert all(b <= a for a, b in itertools.pairwise(factors[75:]))
