@@ -13,8 +13,6 @@ from stretto.agent.canned import Canned
 from stretto.llm.language_model import Canvas, Conversation, Draft, Effort, Settled
 from stretto.tools.runner import ToolRunner
 
-MOST_ROUNDS = 3
-
 
 @dataclass
 class Answer:
@@ -43,16 +41,16 @@ async def answer(
     canned: Canned | None = None,
     show: Callable[[Canvas | Settled | Draft], None] | None = None,
 ) -> Answer:
-    """Let the model answer the caller's words; tools run between its drafts, at most three rounds."""
+    """Let the model answer the caller's words; tools run between its drafts, at most the runner's rounds."""
     canned = canned or Canned()
     result = Answer()
     await conversation.hear(words)
-    for rounds in range(MOST_ROUNDS + 1):
+    for rounds in range(runner.max_rounds + 1):
         draft = await last_draft(conversation, effort, show)
         result.forwards += draft.forwards
         result.ms += draft.ms
         calls, ends = split(draft.calls)
-        if calls and rounds == MOST_ROUNDS:
+        if calls and rounds == runner.max_rounds:
             await _say(conversation, result, canned.apology)
             return result
         if draft.text:

@@ -26,14 +26,12 @@ from stretto.agent.ways_in.bias import names_in
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.recording import is_silent, play_recording
 from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
-from stretto.agent.ways_in.stereo import StereoRecorder
+from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import AudioFileError, Int16, read_audio
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.concierge.database import Database
 from stretto.tools.tool import Tool
-
-RATE_OUT = 24_000
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

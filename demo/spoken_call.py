@@ -18,7 +18,7 @@ from stretto.agent.simulate import BENCH_NOW, staged
 from stretto.agent.timeline import CallRecord, TurnRecord, summary
 from stretto.agent.ways_in.bias import names_in
 from stretto.agent.ways_in.speech import Speech
-from stretto.agent.ways_in.stereo import StereoRecorder
+from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import Int16
 from stretto.demo.caller_voice import CallerVoice
 from stretto.demo.spoken_caller import CallerTurn, SpokenCaller
@@ -30,8 +30,6 @@ from stretto.tools.concierge.success import Outcome, check
 from stretto.tools.concierge.tools import concierge, system_text
 from stretto.tools.concierge.wording import Style
 
-RATE_OUT = 24_000
-"""Sample rate of the recording, Hz."""
 SAME_END_MS = 400.0
 """The session's estimate of an end of speech belongs to an end that is no further away."""
 

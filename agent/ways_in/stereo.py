@@ -13,6 +13,9 @@ from stretto.audio.pcm import RATE, Int16, write_wav
 SLACK_S = 0.02
 """What a listener's buffer forgives: an agent's frame that comes later than this makes a gap."""
 
+RATE_OUT = 24_000
+"""Sample rate of recordings, Hz."""
+
 
 class StereoRecorder:
     """Collects what was sent and what was played, with times on `clock` (seconds, monotonic).

@@ -42,29 +42,18 @@ def load_dialogues(paths: Sequence[str], split: str = "train") -> list[bytes]:
 class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
-    The first `warm` steps draw from the open sources only: general English first.
     `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
     dialogues whose names become random words.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
-        split: str = "train", warm: int = 0, drilled: Callable[[int], float] | None = None,
-        renamed: float = 0.0,
+        split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
     ) -> None:  # fmt: skip
-        self.tokenizer, self.seed, self.tokens, self.longest, self.warm = (
-            tokenizer,
-            seed,
-            tokens,
-            longest,
-            warm,
-        )
+        self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
         self.renamed = renamed
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
-        self.early = [
-            0.0 if n == "concierge" else share for n, share in zip(self.names, self.shares, strict=True)
-        ]
         self.drilled, self.drills = drilled, Drills(tokenizer)
         self.lines = [load_dialogues(sources[n].paths, split) for n in self.names]
 
@@ -89,7 +78,7 @@ class Batches:
             return self._drill(rng)
         pool: list[list[Segment]] = []
         while len(pool) < 24:
-            (source,) = rng.choices(self.lines, self.early if step < self.warm else self.shares)
+            (source,) = rng.choices(self.lines, self.shares)
             segments = self.segments(json.loads(rng.choice(source)), rng)
             if segments:
                 pool.append(segments)

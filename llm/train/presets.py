@@ -37,7 +37,6 @@ class Preset:
     copying: bool = False
     ema: float = 0.995
     longest: int = 768
-    warm: int = 0
     drills: tuple[tuple[int, float], ...] = ()
     """(from step, share): steps that train copying drills instead of dialogues."""
     seed: int = 1

@@ -216,7 +216,6 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         preset.seed,
         preset.tokens,
         preset.longest,
-        warm=preset.warm,
         drilled=preset.drilled,
         renamed=preset.renamed,
     )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from stretto.agent.answer import MOST_ROUNDS, Answer, answer
+from stretto.agent.answer import Answer, answer
 from stretto.agent.canned import Canned
 from stretto.agent.chat import turn_fields
 from stretto.llm.language_model import Call, Draft, TurnSignal
@@ -75,7 +75,7 @@ def test_a_result_is_read_before_the_answer() -> None:
 
 def test_no_tool_runs_in_a_fourth_round() -> None:
     reply, conversation, ran = turn(("", ("look",)))
-    assert len(ran) == MOST_ROUNDS == 3
+    assert len(ran) == ToolRunner([]).max_rounds == 3
     assert reply.text == CANNED.apology and reply.canned
     assert conversation.log[-1] == ("say", CANNED.apology)
 

@@ -1,4 +1,4 @@
-"""Goals met in text: the caller's words reach the model as they are, without speech.
+"""Goals met in text: the caller's words reach the model as a recogniser would write them, without its errors.
 
     python tests/bench/text_calls.py [--calls 100] [--first 1001] [--model DIR] [--effort LEVEL] [--out FILE]
 
