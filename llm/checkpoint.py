@@ -1,9 +1,9 @@
-"""Weights in a folder: `config.json`, `model.safetensors`; the format version is checked on loading."""
+"""Weights in a folder: `config.json` and the files it names; the format version is checked on loading."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from stretto.llm.tokenizer import FORMAT_VERSION
 from stretto.llm.transformer import Config, Transformer
 
+SCALE = ".scale"
+"""Behind a matrix's name: the factors of its rows, where it is stored in int8."""
 EMBEDDED = Path(__file__).with_name("weights")
 
 
@@ -24,15 +26,64 @@ def save(folder: str | Path, config: Config, weights: Mapping[str, torch.Tensor]
     """Write config and weights (bf16; tied heads once) into a folder, whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {
-        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, tensor in weights.items()
-        if not (config.tied and name == "lm_head.weight")
-    }
-    save_file(kept, folder / "model.safetensors.part", {"format_version": str(FORMAT_VERSION)})
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
-    described = {"format_version": FORMAT_VERSION, "model": asdict(config)}
+    kept = {n: t.detach().to("cpu", torch.bfloat16) for n, t in _stored(config, weights)}
+    _write(folder / "model.safetensors", kept)
+    _describe(folder, config, ["model.safetensors"])
+
+
+def export(folder: str | Path, model: Transformer, part_bytes: int = 32 << 20) -> list[str]:
+    """Write a model to ship: int8 matrices with a scale a row, in files of about `part_bytes`.
+
+    The largest error of a weight is 1/254 of the largest of its row. Returns the names of the files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in _stored(model.config, model.state_dict()):
+        tensor = tensor.detach().cpu()
+        if tensor.ndim == 2:
+            scale = tensor.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+            stored = {name: (tensor / scale).round().to(torch.int8), name + SCALE: scale}
+        else:
+            stored = {name: tensor.to(torch.bfloat16)}
+        extra = sum(t.numel() * t.element_size() for t in stored.values())
+        if parts[-1] and size + extra > part_bytes:
+            parts.append({})
+            size = 0
+        parts[-1] |= stored
+        size += extra
+    for old in folder.glob("model*.safetensors"):
+        old.unlink()
+    names = [f"model-{i + 1}-of-{len(parts)}.safetensors" for i in range(len(parts))]
+    for name, part in zip(names, parts, strict=True):
+        _write(folder / name, part)
+    _describe(folder, model.config, names)
+    return names
+
+
+def _stored(config: Config, weights: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    return ((n, t) for n, t in weights.items() if not (config.tied and n == "lm_head.weight"))
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    part = path.with_name(path.name + ".part")
+    save_file({n: t.contiguous() for n, t in tensors.items()}, part, {"format_version": str(FORMAT_VERSION)})
+    part.replace(path)
+
+
+def _describe(folder: Path, config: Config, files: list[str]) -> None:
+    described = {"format_version": FORMAT_VERSION, "model": asdict(config), "files": files}
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
+
+
+def _read(paths: list[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of some files in full precision."""
+    stored: dict[str, torch.Tensor] = {}
+    for path in paths:
+        stored |= load_file(path)
+    scales = {n: stored.pop(n).float() for n in list(stored) if n.endswith(SCALE)}
+    return {n: t.float() * scales.get(n + SCALE, 1.0) for n, t in stored.items()}
 
 
 def load(
@@ -40,9 +91,9 @@ def load(
 ) -> Transformer:
     """The model of a folder, ready to read and write. Raises CheckpointError."""
     folder = Path(folder)
-    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+    if not (folder / "config.json").is_file():
         raise CheckpointError(
-            f"no model in {folder}: it needs config.json and model.safetensors "
+            f"no model in {folder}: it needs config.json and the weights that it names "
             "(train one with `stretto llm train`, or leave --model out for the embedded one)"
         )
     try:
@@ -54,7 +105,12 @@ def load(
                 "train it again or install the Stretto it was made with"
             )
         shape = Config(**described["model"])
-        weights = load_file(folder / "model.safetensors")
+        paths = [folder / name for name in described.get("files", ["model.safetensors"])]
+        if gone := [path.name for path in paths if not path.is_file()]:
+            raise CheckpointError(
+                f"{folder} lacks {', '.join(gone)}; copy the whole folder again, or train the model"
+            )
+        weights = _read(paths)
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError, SafetensorError, OSError) as error:
@@ -63,7 +119,7 @@ def load(
         ) from error
     model = Transformer(shape)
     try:
-        missing, unexpected = model.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # the right names in other sizes
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"the weights in {folder} do not fit its config: {reason}") from error

@@ -34,6 +34,8 @@ class Config:
     qkv_bias: bool = False
     tied: bool = True
     dropout: float = 0.0
+    shifted: bool = False
+    """A canvas token is predicted one place before it, as in reading (gentle on a converted model)."""
 
 
 class KVCache:
@@ -43,6 +45,7 @@ class KVCache:
         shape = (config.layers, 1, config.kv_heads, capacity, config.head_width)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.tokens = torch.zeros(capacity, dtype=torch.long, device=device)
         self.length = 0
 
     @property
@@ -166,17 +169,27 @@ class Transformer(nn.Module):
         """Read tokens (n,) causally into the cache; returns hidden states (n, width)."""
         if cache.length + len(tokens) > cache.capacity:
             raise ValueError(f"{cache.length + len(tokens)} tokens do not fit a cache of {cache.capacity}")
-        hidden = self._cached(tokens, cache, causal=True)
+        hidden = self._cached(tokens, cache, cache.length, causal=True)
+        cache.tokens[cache.length : cache.length + len(tokens)] = tokens
         cache.length += len(tokens)
         return hidden
 
     @torch.inference_mode()
     def write(self, canvas: Tensor, cache: KVCache) -> Tensor:
-        """One denoising pass over a canvas (n,) behind the cache; hidden states (n, width)."""
-        return self._cached(canvas, cache, causal=False)
+        """One denoising pass over a canvas (n,) behind the cache; hidden states (n, width).
 
-    def _cached(self, tokens: Tensor, cache: KVCache, causal: bool) -> Tensor:
-        n, start = len(tokens), cache.length
+        A shifted model takes in the last token read with the canvas, and predicts from there.
+        """
+        if not self.config.shifted:
+            return self._cached(canvas, cache, cache.length, causal=False)
+        last = slice(cache.length - 1, cache.length)
+        keys, values = cache.keys[..., last, :].clone(), cache.values[..., last, :].clone()
+        hidden = self._cached(torch.cat([cache.tokens[last], canvas[:-1]]), cache, last.start, causal=False)
+        cache.keys[..., last, :], cache.values[..., last, :] = keys, values
+        return hidden
+
+    def _cached(self, tokens: Tensor, cache: KVCache, start: int, causal: bool) -> Tensor:
+        n = len(tokens)
         x = self.embed_tokens(tokens)[None]
         positions = torch.arange(start, start + n, device=tokens.device)
         cos, sin = rope_table(positions, self.config.head_width, self.config.rope_theta)

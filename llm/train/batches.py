@@ -49,9 +49,10 @@ class Batches:
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
+        shifted: bool = False,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
-        self.renamed = renamed
+        self.renamed, self.shifted = renamed, shifted
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.drilled, self.drills = drilled, Drills(tokenizer)
@@ -86,14 +87,14 @@ class Batches:
         anchor = sizes[0]  # dialogue 0 is drawn fairly; its nearest neighbours in length keep padding low
         order = sorted(range(len(pool)), key=lambda i: abs(sizes[i] - anchor))
         count = max(1, self.tokens // max(anchor, 1))
-        return make_batch([pool[i] for i in order[:count]], self.tokenizer.size, rng)
+        return make_batch([pool[i] for i in order[:count]], self.tokenizer.size, rng, self.shifted)
 
     def _drill(self, rng: random.Random) -> Batch:
         """A batch of copying drills only: they are short, and would pad beside dialogues."""
         rows: list[list[Segment]] = []
         while sum(len(s.ids) for row in rows for s in row) < self.tokens:
             rows.append(self.segments(self.drills.dialogue(rng), rng))
-        return make_batch(rows, self.tokenizer.size, rng)
+        return make_batch(rows, self.tokenizer.size, rng, self.shifted)
 
 
 def corpus(folder: str | Path, names: Sequence[str], split: str = "train") -> tuple[str, ...]:

@@ -97,8 +97,14 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
     return weights
 
 
-def make_batch(dialogues: Sequence[Sequence[Segment]], vocab: int, rng: random.Random) -> Batch:
-    """Tensors for dialogues of similar length; every agent segment becomes one canvas."""
+def make_batch(
+    dialogues: Sequence[Sequence[Segment]], vocab: int, rng: random.Random, shifted: bool = False
+) -> Batch:
+    """Tensors for dialogues of similar length; every agent segment becomes one canvas.
+
+    `shifted`: the model predicts a canvas token one place before it (`Config.shifted`), so that what
+    stands on the canvas begins with the clean token before it.
+    """
     rows = []
     for segments in dialogues:
         clean = [t for s in segments for t in s.ids]
@@ -132,6 +138,9 @@ def make_batch(dialogues: Sequence[Sequence[Segment]], vocab: int, rng: random.R
         for start, size, tokens in canvas:
             noisy, learn = corrupt(tokens, vocab, rng)
             span = slice(at, at + size)
+            if shifted:
+                start -= 1
+                noisy = [clean[start], *noisy[:-1]]
             canvas_t[r, span] = torch.tensor(noisy)
             target[r, span] = torch.tensor(tokens)
             weight[r, span] = torch.tensor(

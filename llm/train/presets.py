@@ -52,8 +52,23 @@ class Preset:
 
 SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704, qkv_bias=True)
 TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176)
+HALF = Config(
+    vocab=0, layers=15, width=576, heads=9, kv_heads=3, head_width=64, hidden=1536,
+    rope_theta=100_000.0, qk_norm=False, shifted=True,
+)  # fmt: skip
 
 PRESETS = {
+    "cpu-half": Preset(
+        HALF,
+        steps=1700,
+        tokens=1400,
+        muon_lr=0.0,
+        adam_lr=4e-4,
+        shares={**{name: share * 0.6 for name, share in TASKS.items()}, "concierge": 0.91},
+        renamed=0.4,
+        log_every=10,
+        eval_batches=4,
+    ),
     "cpu": Preset(
         SMALL,
         copying=True,

@@ -51,7 +51,12 @@ def losses(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the body, AdamW for the embedding and the norms."""
+    """Muon for the matrices of the body, AdamW for the embedding and the norms.
+
+    AdamW alone where `muon_lr` is 0: weights that Adam trained do not take to Muon.
+    """
+    if not preset.muon_lr:
+        return [torch.optim.AdamW(model.parameters(), preset.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
     matrices = [
         p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n
     ]
@@ -218,9 +223,12 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         preset.longest,
         drilled=preset.drilled,
         renamed=preset.renamed,
+        shifted=preset.model.shifted,
     )
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
-    valid = Batches(tokenizer, held, preset.seed, preset.tokens, preset.longest, split="valid")
+    valid = Batches(
+        tokenizer, held, preset.seed, preset.tokens, preset.longest, "valid", shifted=preset.model.shifted
+    )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "preset.json").write_text(json.dumps(asdict(preset), indent=1))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stretto.llm.checkpoint import CheckpointError, load, save
+from stretto.llm.checkpoint import CheckpointError, export, load, save
 from stretto.llm.transformer import Config, Transformer
 
 TINY = Config(vocab=50, layers=1, width=16, heads=2, kv_heads=1, head_width=8, hidden=24)
@@ -30,7 +30,7 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
 
 
 def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"config\.json and model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"config\.json and the weights"):
         load(tmp_path)
 
 
@@ -54,3 +54,26 @@ def test_broken_weights_and_weights_of_another_shape_are_refused(folder: Path) -
     (folder / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load(folder)
+
+
+def test_a_model_to_ship_comes_back_from_its_parts_within_a_hundredth(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Transformer(TINY)
+    (tmp_path / "model.safetensors").write_bytes(b"of an earlier model")
+    names = export(tmp_path, model, part_bytes=1000)
+    assert len(names) > 1
+    assert sorted(p.name for p in tmp_path.glob("model*")) == names
+    assert sum(p.stat().st_size for p in tmp_path.glob("model*")) < 2 * sum(
+        p.numel() for p in model.parameters()
+    )
+    for name, tensor in load(tmp_path).state_dict().items():
+        torch.testing.assert_close(
+            tensor, model.state_dict()[name], rtol=0, atol=0.01 * float(tensor.abs().max())
+        )
+
+
+def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
+    names = export(tmp_path, Transformer(TINY), part_bytes=1000)
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(CheckpointError, match=names[1]):
+        load(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -77,6 +79,28 @@ def test_a_training_pass_reads_and_writes_as_in_use(model: Transformer) -> None:
     cache = model.new_cache(64)
     model.read(torch.tensor(clean[:at]), cache)
     torch.testing.assert_close(writing[0], model.write(torch.tensor(canvas), cache), **CLOSE)
+
+
+def test_a_shifted_model_predicts_a_canvas_from_the_token_before_it() -> None:
+    torch.manual_seed(0)
+    model = Transformer(replace(TINY, shifted=True)).eval().requires_grad_(False)
+    clean, canvas = [3, 4, 5, 6, 7], [9, 9, 8]
+    at = 2
+    sees = torch.zeros(1, 3, 8, dtype=torch.bool)
+    sees[0, :, : at - 1] = True
+    sees[0, :, 5:] = True
+    positions = torch.arange(at - 1, at + 2)[None]
+    given = [clean[at - 1], *canvas[:-1]]
+    _, writing = model.train_pass(torch.tensor([clean]), torch.tensor([given]), positions, sees)
+    for capacity in (64, at):  # with room behind the cache, and without
+        cache = model.new_cache(capacity)
+        model.read(torch.tensor(clean[:at]), cache)
+        torch.testing.assert_close(writing[0], model.write(torch.tensor(canvas), cache), **CLOSE)
+    cache = model.new_cache(64)
+    model.read(torch.tensor(clean[:at]), cache)
+    model.write(torch.tensor(canvas), cache)
+    after = model.read(torch.tensor(clean[at:]), cache)
+    torch.testing.assert_close(after, whole(model, clean)[at:], **CLOSE)
 
 
 def test_an_overfull_cache_says_so(model: Transformer) -> None:

@@ -140,6 +140,8 @@ class Speaker:
             acts.append(Act("inform", slot, str(value)))
             return self._service()
         form = self._plain(slot, value, again)
+        if style.spelt_out and rng.random() < style.spelt_out:
+            form = same(form.spoken)
         if value == 1 and slot in ("people", "nights"):
             form = same("one")
         elif slot not in _NAMES and not again and rng.random() < style.slips:

@@ -67,6 +67,7 @@ class Style:
         held_out: use templates kept out of training, wherever a group has some.
         reveal: share of the slots that the first request already names.
         misspelling: rate at which the written form of a name is misspelt.
+        spelt_out: rate at which a value is written in words, as spoken ("twenty ninth").
         slips: rate at which the written form of another value has a misheard word or digit.
         hesitation: rate of "um", "let me see" and self-corrections.
         interludes: rate per turn of small talk, questions off topic, asking again.
@@ -80,6 +81,7 @@ class Style:
     held_out: bool = False
     reveal: float = 0.5
     misspelling: float = 0.15
+    spelt_out: float = 0.0
     slips: float = 0.05
     hesitation: float = 0.12
     interludes: float = 0.03
@@ -100,6 +102,7 @@ class Style:
             interludes=rng.choice((0.0, 0.0, 0.03, 0.08)),
             garbled=rng.choice((0.0, 0.0, 0.05)) if noise else 0.0,
             careless=rng.choice((0.0, 0.0, 1.0)) if noise else 0.0,
+            spelt_out=0.7 if noise and rng.random() < 0.2 else 0.0,
             polite=rng.choice((0.1, 0.4, 0.8)),
             quits=rng.randint(1, 4) if noise and rng.random() < 0.02 else 0,
         )
