@@ -59,6 +59,10 @@ def run_demo(args: argparse.Namespace) -> int:
     print_result(args, fields)
     if call.interrupted:
         return 130
+    if call.error is not None:
+        print(
+            f"stretto demo: the call broke off ({call.error}); what there is lies in {out}", file=sys.stderr
+        )
     return 0 if call.completed else 1
 
 

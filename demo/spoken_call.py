@@ -53,10 +53,16 @@ class SpokenCall:
     events: list[Event] = field(default_factory=list)
     underruns: int = 0
     interrupted: bool = False
+    error: str | None = None
+    """What broke the call off, if anything did."""
 
     @property
     def completed(self) -> bool:
-        return not self.interrupted and self.record.ended in ("hang_up", "transfer", "caller")
+        return (
+            not self.interrupted
+            and self.error is None
+            and self.record.ended in ("hang_up", "transfer", "caller")
+        )
 
     def ms(self, at: float) -> float:
         return (at - self.started) * 1000
@@ -88,7 +94,7 @@ async def spoken_call(
     said: Callable[[CallerTurn], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SpokenCall:
-    """Run the call of a seed to its end. Cancelled in between, it returns what there is, marked so."""
+    """Run the call of a seed to its end. Cancelled or broken off, it returns what there is, marked so."""
     now = BENCH_NOW
     database, goal, rng = staged(seed, now)
     before = database.snapshot()
@@ -113,11 +119,13 @@ async def spoken_call(
         mind, voice, session, clock, rng=random.Random(f"gaps/{seed}"), sent=recorder.caller, said=said
     )
     seen: list[Event] = []
-    interrupted = False
+    interrupted, broken = False, None
     try:
         await _hold(session, caller, seen, watch)
     except asyncio.CancelledError:
         interrupted = True
+    except Exception as error:  # whatever it is: what was recorded so far must not be lost with it
+        broken = _causes(error)
     stereo = recorder.stereo(session.started or clock())
     return SpokenCall(
         seed=seed,
@@ -131,7 +139,14 @@ async def spoken_call(
         events=seen,
         underruns=recorder.underruns,
         interrupted=interrupted,
+        error=broken,
     )
+
+
+def _causes(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_causes(part) for part in error.exceptions)
+    return f"{type(error).__name__}: {error}"
 
 
 async def _hold(
@@ -207,6 +222,7 @@ def facts(call: SpokenCall, recording: Path, weights: str) -> dict[str, Any]:
         "why": call.outcome.why,
         "database_changes": call.outcome.changes,
         "completed": call.completed,
+        "error": call.error,
         "weights": weights,
         "caller_turns": [
             {

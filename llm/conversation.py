@@ -217,7 +217,13 @@ class LocalConversation:
 
     def _signal(self) -> TurnSignal:
         prompt = self.prompt()
-        p_end = float(torch.softmax(self.sync(prompt[:-1]), -1)[END])
+        bare = len(prompt) - 1
+        stops = self.model.stops
+        while prompt[bare - 1] in stops:
+            bare -= 1
+        # A recogniser writes a full stop at every pause: what counts is whether one (or the end) is due.
+        nexts = torch.softmax(self.sync(prompt[:bare]), -1)
+        p_end = float(nexts[[END, *stops]].sum())
         routing = torch.softmax(self.sync(prompt)[[SAY, CALL]], -1)
         return TurnSignal(p_end, float(routing[0]), float(routing[1]))
 

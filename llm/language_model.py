@@ -29,7 +29,10 @@ class ToolSpec(Protocol):
 
 @dataclass(frozen=True)
 class TurnSignal:
-    """What the causal stream says after the words heard so far (probabilities, 0..1)."""
+    """What the causal stream says after the words heard so far (probabilities, 0..1).
+
+    `p_end`: a sentence ends behind the last word, whether or not the recogniser wrote a full stop there.
+    """
 
     p_end: float
     p_say: float

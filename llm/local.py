@@ -16,6 +16,14 @@ from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
 
 
+def fast_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the processor multiplies it (half the bytes of weights a pass fetches), else float32."""
+    if device != "cpu":
+        return torch.bfloat16
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if any(able.get(k) for k in ("avx512_bf16", "amx_bf16", "bf16")) else torch.float32
+
+
 class LocalModel:
     """Weights that hold conversations in this process.
 
@@ -30,9 +38,9 @@ class LocalModel:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_num_threads(threads)
-        self.transformer = (model if model is not None else load(folder or EMBEDDED, device)).requires_grad_(
-            False
-        )
+        if model is None:
+            model = load(folder or EMBEDDED, device, fast_dtype(device))
+        self.transformer = model.requires_grad_(False)
         self.tokenizer = tokenizer or embedded_tokenizer()
         if (vocab := self.transformer.config.vocab) != self.tokenizer.size:
             raise CheckpointError(
@@ -46,6 +54,12 @@ class LocalModel:
     def vocabulary(self) -> TokenVocabulary:
         """Token texts as the grammar needs them."""
         return TokenVocabulary(self.tokenizer.token_bytes, END, CALL, PADS)
+
+    @cached_property
+    def stops(self) -> list[int]:
+        """Tokens that end a sentence and hold nothing else."""
+        table = self.tokenizer.token_bytes
+        return [i for i, text in enumerate(table) if text and not text.strip(b".?!")]
 
     def open(self, system: str, tools: Sequence[ToolSpec]) -> LocalConversation:
         """A new conversation. Raises UnsupportedSchema for a tool whose schema no grammar covers."""

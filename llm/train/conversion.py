@@ -3,8 +3,8 @@
     python -m stretto.llm.train.conversion --gguf SMOLLM2.gguf --concierge FILE… --layers 15 --out DIR
 
 The layers that go are chosen by measurement: the one whose absence costs the least next-token loss on
-training dialogues is left out, again and again. Nothing is trained here; `stretto llm train --preset cpu-half --init DIR`
-heals the gap and teaches writing.
+training dialogues is left out, again and again. Nothing is trained here:
+`stretto llm train --preset cpu-half --init DIR` heals the gap and teaches writing.
 """
 
 from __future__ import annotations

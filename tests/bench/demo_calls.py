@@ -29,14 +29,14 @@ from stretto.demo.cli import weights_name, write_call
 from stretto.demo.spoken_call import facts, spoken_call
 from stretto.demo.warm_up import warm_up
 from stretto.llm.checkpoint import EMBEDDED, load
-from stretto.llm.local import LocalModel
+from stretto.llm.local import LocalModel, fast_dtype
 
 RESULTS = Path(__file__).with_name("results")
 
 
 def model_of(folder: str | None, shuffled: bool) -> LocalModel:
     """The model; with its values shuffled inside each tensor, if asked."""
-    transformer = load(folder or EMBEDDED)
+    transformer = load(folder or EMBEDDED, dtype=fast_dtype("cpu"))
     if shuffled:
         generator = torch.Generator().manual_seed(0)
         for tensor in {t.data_ptr(): t for t in transformer.state_dict().values()}.values():
@@ -131,7 +131,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="default: BENCH_SEEDS of seeds.py")
     parser.add_argument("--model", help="folder of a model (default: the embedded one)")
-    parser.add_argument("--effort", default="medium", choices=("minimal", "low", "medium", "high"))
+    parser.add_argument("--effort", default="high", choices=("minimal", "low", "medium", "high"))
     parser.add_argument("--shuffled", action="store_true", help="shuffle the values of every tensor")
     parser.add_argument("--keep", metavar="DIR", help="write every call's files into DIR/SEED")
     parser.add_argument("--out", help="default: results/demo_calls.json or demo_calls_shuffled.json")

@@ -15,6 +15,7 @@ from stretto.agent.simulate import staged
 from stretto.agent.ways_in.speech import Speech
 from stretto.demo.caller_voice import CallerVoice
 from stretto.demo.cli import register, write_call
+from stretto.demo.live import LiveDemo
 from stretto.demo.spoken_call import spoken_call
 from stretto.llm.language_model import Call
 
@@ -99,6 +100,25 @@ def test_an_interrupted_call_keeps_what_there_is(
     fields = write_call(call, tmp_path, "scripted")
     assert fields["turns"][0]["canned"] and call.stereo[:, 1].any()
     assert not fields["goal_met"] and (tmp_path / "call.wav").stat().st_size > 10_000
+
+
+def test_a_call_that_crashes_keeps_what_there_is_and_says_why(
+    command: Callable[..., int],
+    tmp_path: Path,
+    tiny_weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def crash(self: LiveDemo, turn: object) -> None:
+        raise RuntimeError("the screen is gone")
+
+    monkeypatch.setattr(LiveDemo, "caller", crash)
+    assert command(register, "demo", "--out", str(tmp_path), "--model", str(tiny_weights), "--quiet") == 1
+    told = capsys.readouterr().err
+    assert "the screen is gone" in told and str(tmp_path) in told
+    fields = json.loads((tmp_path / "call.json").read_text())
+    assert not fields["completed"] and fields["turns"][0]["canned"]
+    assert (tmp_path / "call.wav").stat().st_size > 10_000 and (tmp_path / "call.html").exists()
 
 
 def test_what_the_demo_cannot_use_is_told(

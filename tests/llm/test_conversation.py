@@ -87,6 +87,18 @@ def test_words_that_changed_leave_no_trace(model: LocalModel) -> None:
     run(work)
 
 
+def test_a_full_stop_at_a_pause_does_not_make_an_end(model: LocalModel) -> None:
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        bare = await conversation.hear("I want a table for")
+        for words in ("I want a table for.", "I want a table for...", "I want a table for?!"):
+            assert (await conversation.hear(words)).p_end == pytest.approx(bare.p_end, rel=1e-3)
+        other = await conversation.hear("I want a table for four")
+        assert other.p_end != pytest.approx(bare.p_end, rel=1e-3)
+
+    run(work)
+
+
 def test_a_draft_changes_nothing_until_it_is_committed(model: LocalModel) -> None:
     async def work() -> None:
         conversation = model.open("Be brief.", TOOLS)
