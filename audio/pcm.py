@@ -20,6 +20,8 @@ RATE = 16_000
 """Sample rate of a caller's audio, Hz."""
 FRAME = 320
 """Samples in a frame: 20 ms at `RATE`."""
+MP3_PADDING = 2 * 1152 + 529
+"""Samples by which an MP3 may be shorter than the frames it states: the encoder's padding and delay."""
 
 Int16 = npt.NDArray[np.int16]
 Float32 = npt.NDArray[np.float32]
@@ -68,6 +70,7 @@ def read_audio(path: str | PathLike[str]) -> Int16:
         with soundfile.SoundFile(path) as file:
             rate, expected = int(file.samplerate), int(file.frames)
             samples = file.read(dtype="float32", always_2d=True)
+            slack = MP3_PADDING if file.format == "MP3" else 0
     except (soundfile.SoundFileError, RuntimeError, OSError, MemoryError) as error:
         raise AudioFileError(
             f"{path} cannot be read as audio ({error}). Stretto reads WAV, FLAC and OGG; "
@@ -76,7 +79,7 @@ def read_audio(path: str | PathLike[str]) -> Int16:
     if len(samples) == 0:
         raise AudioFileError(f"{path} has a header but no samples in it. Record or copy it again.")
     # Some formats state a length that the data does not reach; a streamed header states the largest one.
-    if len(samples) < expected < 2**31 - 2**16:
+    if len(samples) < expected - slack and expected < 2**31 - 2**16:
         raise AudioFileError(_cut(path, len(samples) / rate, expected / rate))
     mono = np.nan_to_num(samples.mean(axis=1, dtype=np.float32))
     if rate != RATE:

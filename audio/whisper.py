@@ -186,17 +186,19 @@ class Whisper:
 def without_repeats(text: str, times: int = 4) -> str:
     """Cut a text where it begins to repeat itself: a run of words said `times` times in a row is kept once.
 
-    Digits are left alone ("four four four four" may be a number).
+    A single word must come two times more: people say "no no no no". Digits are left alone ("four four four
+    four" may be a number).
     """
     words = text.split()
     keys = ["".join(c for c in word.lower() if c.isalnum()) for word in words]
     for size in range(1, len(words) // times + 1):
-        for start in range(len(words) - size * times + 1):
+        enough = times + 2 if size == 1 else times
+        for start in range(len(words) - size * enough + 1):
             unit = keys[start : start + size]
             if all(key in _DIGITS or key.isdigit() for key in unit):
                 continue
-            if all(keys[start + k * size : start + (k + 1) * size] == unit for k in range(1, times)):
-                end = start + size * times
+            if all(keys[start + k * size : start + (k + 1) * size] == unit for k in range(1, enough)):
+                end = start + size * enough
                 while keys[end : end + size] == unit:
                     end += size
                 return without_repeats(" ".join(words[: start + size] + words[end:]), times)

@@ -120,3 +120,15 @@ def test_resampling_in_pieces_equals_the_whole(pieces: list[int], rate: int) -> 
         len(joined) == 0 or int(np.max(np.abs(joined.astype(int) - expected.astype(int)))) <= 3
     )  # soxr dithers
     assert Resampler(RATE, RATE).feed(pcm) is pcm
+
+
+def test_an_mp3_whose_padding_is_not_decoded_is_whole(clips: dict[Path, str]) -> None:
+    lengths = {path.name: len(read_audio(path)) / RATE for path in clips if path.suffix == ".mp3"}
+    assert lengths == {
+        name: pytest.approx(seconds, abs=0.05)
+        for name, seconds in (
+            ("common-voice-64.mp3", 4.10),
+            ("common-voice-66.mp3", 2.35),
+            ("common-voice-67.mp3", 1.85),
+        )
+    }

@@ -22,12 +22,15 @@ from stretto.audio.cli import transcribe
 from stretto.audio.pcm import RATE, read_audio, to_float
 from stretto.audio.recognise import Recogniser
 
+FILLERS = ("um", "uh", "hmm", "mm", "er")
 CLIPS = Path(__file__).parents[1] / "audio" / "clips"
 
 
 def plain(text: str) -> str:
-    """Lower case without punctuation, so that only words are compared."""
-    return " ".join(re.sub(r"[^a-z0-9' ]", "", text.lower().replace("-", " ")).split())
+    """Words only, in lower case and without fillers, which recognisers leave out."""
+    words = re.sub(r"[^a-z0-9' ]", "", text.lower().replace("-", " ").replace("alright", "all right"))
+    joined = re.sub(r"\b(thy|my|your) self\b", r"\1self", " ".join(words.split()))
+    return " ".join(word for word in joined.split() if word not in FILLERS)
 
 
 def measure(folder: Path, pacing: bool) -> dict[str, Any]:
