@@ -12,7 +12,7 @@ from stretto.llm.train.presets import PRESETS
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `stretto llm`."""
-    llm = subparsers.add_parser("llm", help="the language model: train it")
+    llm = subparsers.add_parser("llm", help="the language model: train it, export it")
     commands = llm.add_subparsers(dest="llm_command", metavar="COMMAND", required=True)
     train = commands.add_parser("train", help="train the house model; stops and resumes at any moment")
     train.add_argument("--preset", default="cpu", choices=sorted(PRESETS))
@@ -31,11 +31,32 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     train.add_argument("--threads", type=int, default=1)
     train.set_defaults(run=run_train)
+    export = commands.add_parser("export", help="weights to ship: int8, in parts")
+    export.add_argument("model", metavar="DIR", help="folder of a trained model")
+    export.add_argument("--out", required=True, help="folder for the parts and config.json")
+    export.set_defaults(run=run_export)
 
 
 def _complain(message: str) -> int:
     print(f"stretto llm train: {message}", file=sys.stderr)
     return 2
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Write a trained model as it ships; 2 for a folder without one."""
+    from stretto.llm.checkpoint import CheckpointError, export, load
+
+    try:
+        files = export(args.out, load(args.model))
+    except CheckpointError as error:
+        print(f"stretto llm export: {error}", file=sys.stderr)
+        return 2
+    total = sum((Path(args.out) / name).stat().st_size for name in files)
+    if args.json:
+        print(json.dumps({"files": files, "bytes": total, "out": str(Path(args.out))}))
+    elif not args.quiet:
+        print(f"{total / 1e6:.1f} MB in {', '.join(files)}")
+    return 0
 
 
 def run_train(args: argparse.Namespace) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from stretto.llm.checkpoint import CheckpointError, export, load, save
+from stretto.llm.cli import register
 from stretto.llm.transformer import Config, Transformer
 
 TINY = Config(vocab=50, layers=1, width=16, heads=2, kv_heads=1, head_width=8, hidden=24)
@@ -77,3 +79,18 @@ def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / names[1]).unlink()
     with pytest.raises(CheckpointError, match=names[1]):
         load(tmp_path)
+
+
+def test_the_export_command(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    register(parser.add_subparsers())
+    args = parser.parse_args(["--json", "llm", "export", str(folder), "--out", str(tmp_path / "shipped")])
+    assert args.run(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["files"] == ["model-1-of-1.safetensors"] and told["bytes"] > 0
+    assert load(tmp_path / "shipped").config == TINY
+    args = parser.parse_args(["llm", "export", str(tmp_path / "no"), "--out", str(tmp_path / "shipped")])
+    assert args.run(args) == 2 and "no model" in capsys.readouterr().err
