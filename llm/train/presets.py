@@ -60,7 +60,7 @@ HALF = Config(
 PRESETS = {
     "cpu-half": Preset(
         HALF,
-        steps=1370,
+        steps=1180,
         tokens=1400,
         causal_share=0.5,
         muon_lr=0.0,
