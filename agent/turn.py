@@ -30,13 +30,13 @@ class TurnOptions:
 
     soft_end_ms: float = 120.0
     commit_silence_ms: float = 500.0
-    doubtful_silence_ms: float = 850.0
+    doubtful_silence_ms: float = 1000.0
     unfinished_silence_ms: float = 1150.0
     longest_silence_ms: float = 3000.0
     reopen_audio_ms: float = 1000.0
-    use_p_end: bool = False
+    use_p_end: bool = True
     p_end_sure: float = 0.5
-    p_end_unfinished: float = 0.1
+    p_end_unfinished: float = 0.2
 
     def __post_init__(self) -> None:
         steps = ("soft_end", "commit_silence", "doubtful_silence", "unfinished_silence", "longest_silence")

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.denoise import EFFORT, Budget, Pass, write_call, write_words
 from stretto.llm.format import Segment, say_segment, system_segment, tool_segment, user_segment
 from stretto.llm.language_model import Call, Canvas, Draft, Effort, Settled, ToolSpec, TurnSignal
+from stretto.llm.spans import SpanPrior
 from stretto.llm.tokenizer import CALL, END, MASK, SAY
 from torch import Tensor
 
@@ -105,11 +108,18 @@ class Writing:
         start = len(self.ids)
         automaton = self.c.model.vocabulary.compile(tool.parameters)
         state, left = 0, LONGEST_CALL
+        tokenizer = self.c.model.tokenizer
+        spans = SpanPrior(tokenizer.token_bytes, self.c.words(self.text))
+        properties = tool.parameters.get("properties", {})
+
+        def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
+            return spans.of(tokenizer.decode([*self.ids[start:], *written.tolist()]), properties)
+
         while True:
             self.next_logits()
             size = min(CALL_CANVAS, left)
             left -= size
-            for step in write_call(self.forward, size, self.budget, automaton, state, left, self.late):
+            for step in write_call(self.forward, size, self.budget, automaton, state, left, self.late, prior):
                 yield self._canvas(step)
             self.ids += step.canvas[: step.length]
             if step.state is None or automaton.is_final(step.state):
@@ -195,6 +205,12 @@ class LocalConversation:
         self._read = list(ids)
         self._last = self.model.transformer.logits(hidden[-1]).float().cpu()
         return self._last
+
+    def words(self, draft: str = "") -> list[str]:
+        """All that was said and returned so far, and `draft`."""
+        segments = [s for turn in self._turns for s in turn.segments]
+        segments += [self._pending] if self._pending else []
+        return [*(self.model.tokenizer.decode(s.body) for s in segments), draft]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids without marks, trimmed."""

@@ -33,7 +33,7 @@ def test_commit_half_a_second_after_the_last_sample():
         TurnMachine(),
         (1.1, SpeechStarted(1.0)),
         (2.12, SpeechEnded(2.0)),
-        (2.3, Heard(1, 1, "what time is it")),
+        (2.3, Heard(1, 1, "what time is it", 0.9)),
         (2.48, None),
         (2.5, None),
         (2.52, None),
@@ -50,7 +50,7 @@ def test_speech_that_resumes_drops_and_the_next_revision_commits():
         (2.4, SpeechStarted(2.3)),
         (3.12, SpeechEnded(3.0)),
         (3.2, Heard(1, 1, "a table")),  # stale: ignored
-        (3.3, Heard(1, 2, "a table for two people")),
+        (3.3, Heard(1, 2, "a table for two people", 0.9)),
         (3.5, None),
     )
     assert [a for _, a in actions][1:] == [
@@ -110,7 +110,7 @@ def test_unfinished_words_wait():
 
 @pytest.mark.parametrize(
     ("used", "p_end", "at"),
-    [(True, 0.05, 3.16), (True, 0.3, 2.86), (True, None, 2.86), (True, 0.9, 2.5), (False, 0.05, 2.5)],
+    [(True, 0.05, 3.16), (True, 0.3, 3.0), (True, None, 3.0), (True, 0.9, 2.5), (False, 0.05, 2.5)],
 )
 def test_p_end_counts_only_if_asked_for(used, p_end, at):
     machine = TurnMachine(TurnOptions(use_p_end=used))
@@ -120,7 +120,12 @@ def test_p_end_counts_only_if_asked_for(used, p_end, at):
     assert actions[-1][0] == pytest.approx(at)
 
 
-COMMITTED = [(1.1, SpeechStarted(1.0)), (2.12, SpeechEnded(2.0)), (2.3, Heard(1, 1, "a table")), (2.5, None)]
+COMMITTED = [
+    (1.1, SpeechStarted(1.0)),
+    (2.12, SpeechEnded(2.0)),
+    (2.3, Heard(1, 1, "a table", 0.9)),
+    (2.5, None),
+]
 
 
 def test_going_on_before_the_reply_is_heard_reopens():

@@ -97,16 +97,23 @@ def main() -> None:
     above = statistics.fmean(e > p for _, p in pauses for _, e in ends)
     print(f"{len(pauses)} pauses, {len(ends)} ends, AUC of P(end) {above:.3f}")
     print(f"quartiles of P(end): pauses {quarter[0]}, ends {quarter[1]}")
-    print("options                                cut in   wait p50   p90 (ms)")
-    rows = [("rules, commit 500", TurnOptions()), ("rules, commit 850", TurnOptions(commit_silence_ms=850.0))]
-    for sure in (0.2, 0.35, 0.5, 0.7, 0.85):
-        for low in (0.02, 0.05, 0.1, 0.2):
-            options = TurnOptions(use_p_end=True, p_end_sure=sure, p_end_unfinished=low)
-            rows.append((f"p_end sure {sure}, unfinished {low}", options))
+    print("options                                  cut in   wait p50   p90 (ms)")
+    rows = [
+        ("rules, commit 500", TurnOptions(use_p_end=False)),
+        ("rules, commit 850", TurnOptions(use_p_end=False, commit_silence_ms=850.0)),
+        ("the defaults", TurnOptions()),
+    ]
+    for doubtful in (850.0, 1000.0):
+        for sure in (0.35, 0.5, 0.6, 0.7):
+            for low in (0.1, 0.2):
+                options = TurnOptions(
+                    use_p_end=True, p_end_sure=sure, p_end_unfinished=low, doubtful_silence_ms=doubtful
+                )
+                rows.append((f"p_end sure {sure}, not {low}, doubt {doubtful:.0f}", options))
     for name, options in rows:
         waits = sorted(required_ms(text, p, options) for text, p in ends)
         p50, p90 = waits[len(waits) // 2], waits[int(len(waits) * 0.9)]
-        print(f"{name:38s} {cut_in(pauses, options):6.3f} {p50:9.0f} {p90:9.0f}")
+        print(f"{name:40s} {cut_in(pauses, options):6.3f} {p50:9.0f} {p90:9.0f}")
 
 
 if __name__ == "__main__":

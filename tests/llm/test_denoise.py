@@ -76,12 +76,18 @@ def test_a_deadline_ends_with_a_whole_reply() -> None:
     assert len(steps) == 1 and steps[0].done
 
 
-@given(st.lists(st.floats(0.0078125, 1, width=32), min_size=1, max_size=8), st.floats(0, 1, width=32))
-def test_choose_takes_what_is_sure_and_at_least_one(confidence: list[float], threshold: float) -> None:
-    c = np.array(confidence, dtype=np.float32)
-    taken = choose(c, np.ones(len(c), dtype=np.bool_), threshold)
-    assert taken.any()
-    assert (c[taken] >= threshold).all() or taken.sum() == (c == c.max()).sum()
+@given(st.lists(st.floats(0.0, 1, width=32), min_size=1, max_size=8), st.data())
+def test_choose_takes_the_first_open_place_and_the_sure_ones_behind_it(
+    confidence: list[float], data: st.DataObject
+) -> None:
+    c, threshold = np.array(confidence, dtype=np.float32), data.draw(st.floats(0, 1, width=32))
+    open_ = np.array(data.draw(st.lists(st.booleans(), min_size=len(c), max_size=len(c))))
+    taken = choose(c, open_, threshold)
+    places = np.flatnonzero(open_)
+    count = int(taken.sum())
+    assert count >= min(1, len(places)) and (np.flatnonzero(taken) == places[:count]).all()
+    assert (c[places[1:count]] >= threshold).all()
+    assert count == len(places) or count == 0 or c[places[count]] < threshold or c[places[0]] < threshold
 
 
 SCHEMA = {
