@@ -26,7 +26,7 @@ PLAIN_SYSTEM = "You are a helpful phone agent. Plain spoken English, short."
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--effort`, `--device`."""
     parser.add_argument("--model", help="folder of a model (default: the embedded one)")
-    parser.add_argument("--effort", default="high", choices=("minimal", "low", "medium", "high"))
+    parser.add_argument("--effort", default="medium", choices=("minimal", "low", "medium", "high"))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
 

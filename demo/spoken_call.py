@@ -70,17 +70,28 @@ class SpokenCall:
 
 @dataclass
 class PausedWord:
-    """A pause in the caller's turn, ms from the pick-up; `cut_in`: the agent took the floor in it."""
+    """A pause in the caller's turn, ms from the pick-up.
+
+    `cut_in`: the agent was heard in it, or a tool ran. `committed`: the agent took it for the end (when the
+    caller goes on in time, the turn is reopened without a sound).
+    """
 
     turn: int
     start_ms: float
     end_ms: float
     after: str
     cut_in: bool
+    committed: bool
 
     def to_json(self) -> dict[str, Any]:
         times = {"start_ms": round(self.start_ms, 1), "end_ms": round(self.end_ms, 1)}
-        return {"turn": self.turn, **times, "after": self.after, "cut_in": self.cut_in}
+        return {
+            "turn": self.turn,
+            **times,
+            "after": self.after,
+            "cut_in": self.cut_in,
+            "committed": self.committed,
+        }
 
 
 async def spoken_call(
@@ -188,16 +199,20 @@ def answered(call: SpokenCall) -> list[TurnRecord | None]:
 
 
 def pauses(call: SpokenCall) -> list[PausedWord]:
-    """Every pause of the caller and whether the agent took the floor in it: it committed, or was heard."""
-    taken = [event.at_ms for event in call.events if type(event).__name__ in ("Committed", "AgentSpeaking")]
+    """Every pause of the caller and whether the agent took the floor in it."""
+
+    def times(*kinds: str) -> list[float]:
+        return [event.at_ms for event in call.events if type(event).__name__ in kinds]
+
+    taken, committed = times("AgentSpeaking", "ToolStarted"), times("Committed")
     result = []
     for number, said in enumerate(call.turns, 1):
         start = call.ms(said.start)
         for pause in said.pauses:
             begin, end = start + pause.start_ms, start + pause.end_ms
             # Up to where the agent can have noticed that the caller went on.
-            cut = any(begin < at < end + 150 for at in taken)
-            result.append(PausedWord(number, begin, end, pause.after, cut))
+            cut, over = (any(begin < at < end + 150 for at in happened) for happened in (taken, committed))
+            result.append(PausedWord(number, begin, end, pause.after, cut, over))
     return result
 
 
@@ -236,6 +251,7 @@ def facts(call: SpokenCall, recording: Path, weights: str) -> dict[str, Any]:
         "pauses": {
             "total": len(paused),
             "cut_in": sum(pause.cut_in for pause in paused),
+            "committed": sum(pause.committed for pause in paused),
             "turns_with_pause": sum(bool(said.pauses) for said in call.turns),
             "list": [pause.to_json() for pause in paused],
         },

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SAY_CANVAS, CALL_CANVAS = 32, 64
+SAY_CANVAS, CALL_CANVAS = 16, 32
 LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
 """Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
 LONGEST_WORDS = 256

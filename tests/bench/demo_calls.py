@@ -117,6 +117,7 @@ def total(calls: list[dict[str, Any]]) -> dict[str, Any]:
         "pauses": paused,
         "pauses_cut_in": cut,
         "share_cut_in": round(cut / max(paused, 1), 3),
+        "pauses_taken_for_the_end": sum(call["pauses"]["committed"] for call in calls),
         "underruns": sum(call["underruns"] for call in calls),
     }
 
@@ -131,7 +132,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="default: BENCH_SEEDS of seeds.py")
     parser.add_argument("--model", help="folder of a model (default: the embedded one)")
-    parser.add_argument("--effort", default="high", choices=("minimal", "low", "medium", "high"))
+    parser.add_argument("--effort", default="medium", choices=("minimal", "low", "medium", "high"))
     parser.add_argument("--shuffled", action="store_true", help="shuffle the values of every tensor")
     parser.add_argument("--keep", metavar="DIR", help="write every call's files into DIR/SEED")
     parser.add_argument("--out", help="default: results/demo_calls.json or demo_calls_shuffled.json")

@@ -65,6 +65,7 @@ def call() -> SpokenCall:
         events.CallerFinal(at_ms=3200, text="a table", confidence=0.9, **key),
         events.DenoisingPass(at_ms=3250, forward=1, tokens=("For", None, "<pad0>"), **key),
         events.Committed(at_ms=3500, text="a table", speculation="hit", **key),
+        events.AgentSpeaking(at_ms=3600, turn=1, text="For", canned=False),
         events.BargeIn(at_ms=3700, turn=1),
         events.DraftDropped(at_ms=3700, **key),
         events.SoftEnd(at_ms=5160, turn=1, revision=2, speech_end_ms=5010),

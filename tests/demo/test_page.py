@@ -147,5 +147,9 @@ def test_the_facts_are_measured_twice(call: SpokenCall, fields: dict) -> None:
 def test_a_pause_that_the_agent_spoke_into_counts(call: SpokenCall, fields: dict) -> None:
     assert [pause.cut_in for pause in pauses(call)] == [True]
     assert fields["pauses"]["total"] == 1 and fields["pauses"]["cut_in"] == 1
+    call.events = [event for event in call.events if event.at_ms != 3600]
+    assert [(pause.cut_in, pause.committed) for pause in pauses(call)] == [(False, True)], (
+        "taken back unheard"
+    )
     call.events = [event for event in call.events if event.at_ms > 3700]
-    assert [pause.cut_in for pause in pauses(call)] == [False]
+    assert [(pause.cut_in, pause.committed) for pause in pauses(call)] == [(False, False)]

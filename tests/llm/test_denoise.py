@@ -82,12 +82,19 @@ def test_choose_takes_the_first_open_place_and_the_sure_ones_behind_it(
 ) -> None:
     c, threshold = np.array(confidence, dtype=np.float32), data.draw(st.floats(0, 1, width=32))
     open_ = np.array(data.draw(st.lists(st.booleans(), min_size=len(c), max_size=len(c))))
-    taken = choose(c, open_, threshold)
+    taken = choose(np.arange(len(c)), c, open_, threshold)
     places = np.flatnonzero(open_)
     count = int(taken.sum())
     assert count >= min(1, len(places)) and (np.flatnonzero(taken) == places[:count]).all()
     assert (c[places[1:count]] >= threshold).all()
     assert count == len(places) or count == 0 or c[places[count]] < threshold or c[places[0]] < threshold
+
+
+def test_a_token_twice_in_a_row_waits_for_the_next_pass() -> None:
+    open_, sure = np.array([False, True, True, True]), np.ones(4, dtype=np.float32)
+    assert choose(np.array([7, 7, 7, 8]), sure, open_, 0.9).tolist() == [False, True, False, False]
+    assert choose(np.array([7, 6, 7, 8]), sure, open_, 0.9).tolist() == [False, True, True, True]
+    assert choose(np.array([7, 7, 7, 8]), sure, open_, 0.0).all(where=open_), "out of passes: all at once"
 
 
 SCHEMA = {
