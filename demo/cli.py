@@ -26,7 +26,8 @@ from stretto.demo.spoken_call import SpokenCall, facts, spoken_call
 from stretto.demo.warm_up import warm_up
 from stretto.llm.local import LocalModel
 
-DEFAULT_SEED = 1
+DEFAULT_SEED = 107
+"""A call that reaches its goal; about a third do not (README)."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -115,7 +115,8 @@ class Attention(nn.Module):
         scores = q.reshape(b, self.c.kv_heads, groups * n, width) @ k.transpose(-1, -2) * width**-0.5
         if mask is not None:
             scores = scores.unflatten(2, (groups, n)).masked_fill(~mask, -torch.inf).flatten(2, 3)
-        return (scores.softmax(-1) @ v).view(b, heads, n, width)
+        out: Tensor = scores.softmax(-1) @ v
+        return out.view(b, heads, n, width)
 
 
 class Block(nn.Module):

@@ -82,7 +82,16 @@ def test_every_turn_is_there_in_order(call: SpokenCall, read: Reader) -> None:
     starts = [float(section["data-from"] or 0) for section in sections]
     assert starts == sorted(starts)
     lines = [attributes for tag, attributes in read.elements if tag == "button" and "data-at" in attributes]
-    assert [line["data-at"] for line in lines] == ["0", "2000", "5610", "8200", "10200", "13000", "14300"]
+    assert [line["data-at"] for line in lines] == [
+        "0",
+        "2000",
+        "3600",
+        "5610",
+        "8200",
+        "10200",
+        "13000",
+        "14300",
+    ]
     words = [text for tag, text in read.texts if tag == "span"]
     for said in ("Hello?", "bye", "Goodbye.", "Done. Anything else?"):
         assert any(text.strip() == said for text in words), said

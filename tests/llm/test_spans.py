@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.denoise import EFFORT, write_call
 from stretto.llm.spans import PENALTY, SpanPrior, open_string
@@ -70,18 +72,23 @@ def test_what_was_never_said_costs() -> None:
     assert PRIOR.of('{"to":"Zanzi', FREE) is None, "a value that has left the conversation goes on freely"
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000))
-def test_a_doubtful_model_writes_words_of_the_conversation(seed: int) -> None:
+def test_a_doubtful_model_writes_words_of_the_conversation() -> None:
     schema = {"type": "object", "properties": FREE, "required": ["to"]}
     vocabulary = TokenVocabulary(TOKENIZER.token_bytes, END, CALL, PADS)
-    logits = torch.from_numpy(
-        np.random.default_rng(seed).normal(size=(32, TOKENIZER.size)).astype(np.float32)
-    )
-    steps = write_call(
-        lambda canvas: logits.clone(), 32, EFFORT["high"], vocabulary.compile(schema),
-        prior=lambda written: PRIOR.of(TOKENIZER.decode(written.tolist()), FREE),
-    )  # fmt: skip
-    last = list(steps)[-1]
-    value = json.loads(TOKENIZER.decode([t for t in last.canvas[: last.length] if t != END]))["to"]
-    assert value.lower()[:8] in " ".join(TALK).lower(), "at the end of the talk it may go on freely"
+    automaton = vocabulary.compile(schema)
+
+    def begins_with_what_was_said(seed: int, **options: Any) -> bool:
+        noise = np.random.default_rng(seed).normal(size=(32, TOKENIZER.size)).astype(np.float32)
+        steps = write_call(
+            lambda canvas: torch.from_numpy(noise.copy()), 32, EFFORT["high"], automaton, **options
+        )
+        last = list(steps)[-1]
+        text = TOKENIZER.decode([t for t in last.canvas[: last.length] if t != END])
+        return str(json.loads(text)["to"]).lower()[:8] in " ".join(TALK).lower()
+
+    def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        return PRIOR.of(TOKENIZER.decode(written.tolist()), FREE)
+
+    # A few tokens open the string and hold a character more: what those write is no stretch of words.
+    assert sum(begins_with_what_was_said(seed, prior=prior) for seed in range(12)) >= 10
+    assert sum(begins_with_what_was_said(seed) for seed in range(12)) <= 2
