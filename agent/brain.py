@@ -40,7 +40,7 @@ def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel:
     """The model that `--model` names. Raises UsageError."""
     if args.model and not Path(args.model).is_dir():
         raise UsageError(
-            f"there is no model {args.model!r}: give a folder with config.json and model.safetensors, "
+            f"there is no model {args.model!r}: give a folder with config.json and its weights, "
             "or leave --model out for the embedded one"
         )
     if args.device == "cuda" and not torch.cuda.is_available():

@@ -87,7 +87,7 @@ def model_checks(folder: str | None) -> list[Check]:
         checked(
             "weights",
             lambda: _weights(folder),
-            "Name a folder with config.json and model.safetensors by --model, reinstall Stretto, or train: "
+            "Name a folder with config.json and its weights by --model, reinstall Stretto, or train: "
             "stretto llm train",
         ),
         checked("database", _database, "Reinstall Stretto: pip install --force-reinstall stretto"),

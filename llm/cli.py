@@ -37,8 +37,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export.set_defaults(run=run_export)
 
 
-def _complain(message: str) -> int:
-    print(f"stretto llm train: {message}", file=sys.stderr)
+def _complain(command: str, message: object) -> int:
+    print(f"stretto llm {command}: {message}", file=sys.stderr)
     return 2
 
 
@@ -49,8 +49,7 @@ def run_export(args: argparse.Namespace) -> int:
     try:
         files = export(args.out, load(args.model))
     except CheckpointError as error:
-        print(f"stretto llm export: {error}", file=sys.stderr)
-        return 2
+        return _complain("export", error)
     total = sum((Path(args.out) / name).stat().st_size for name in files)
     if args.json:
         print(json.dumps({"files": files, "bytes": total, "out": str(Path(args.out))}))
@@ -65,14 +64,17 @@ def run_train(args: argparse.Namespace) -> int:
     missing = [name for name in files if not Path(name).is_file()]
     if missing:
         return _complain(
+            "train",
             f"there is no file {', '.join(missing)}: dialogues are written by "
-            "python -m stretto.tools.concierge.dialogues"
+            "python -m stretto.tools.concierge.dialogues",
         )
     others = sorted(set(PRESETS[args.preset].shares) - {"concierge"})
     if others and not args.data:
-        return _complain(f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER")
+        return _complain(
+            "train", f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER"
+        )
     if args.data and not Path(args.data).is_dir():
-        return _complain(f"{args.data} is no folder: give one of dialogues with --data")
+        return _complain("train", f"{args.data} is no folder: give one of dialogues with --data")
     from stretto.llm.train.train import train_command
 
     last = train_command(args)

@@ -109,7 +109,7 @@ class Writing:
         automaton = self.c.model.vocabulary.compile(tool.parameters)
         state, left = 0, LONGEST_CALL
         tokenizer = self.c.model.tokenizer
-        spans = SpanPrior(tokenizer.token_bytes, self.c.words(self.text))
+        spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
         properties = tool.parameters.get("properties", {})
 
         def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:

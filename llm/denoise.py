@@ -1,7 +1,7 @@
 """Writing a canvas: confidence-threshold denoising (LLaDA, Fast-dLLM), free or under a grammar.
 
-Every pass scores all positions at once; those whose best token is likelier than the threshold are
-committed, at least one a pass. The canvas is done as soon as everything up to the first committed end
+Every pass scores all positions at once; the first open one is committed, and those behind it while their best
+token is likelier than the threshold. The canvas is done as soon as everything up to the first committed end
 mark is committed; what lies behind it is never paid for. Calls take their values from the best path of
 their schema's automaton, so that they parse and validate after any number of passes.
 """

@@ -12,6 +12,7 @@ from stretto.llm.checkpoint import EMBEDDED, CheckpointError, load
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation
 from stretto.llm.language_model import ToolSpec
+from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
 
@@ -54,6 +55,11 @@ class LocalModel:
     def vocabulary(self) -> TokenVocabulary:
         """Token texts as the grammar needs them."""
         return TokenVocabulary(self.tokenizer.token_bytes, END, CALL, PADS)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Token texts as the prior for free strings needs them."""
+        return Pieces(self.tokenizer.token_bytes)
 
     @cached_property
     def stops(self) -> list[int]:

@@ -21,21 +21,30 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OPEN = re.compile(r'(?:[{,]"((?:[^"\\]|\\.)*)":)"((?:[^"\\]|\\.)*)$')
 
 
+class Pieces:
+    """What the prior needs of a vocabulary: built once, for it looks at every token."""
+
+    def __init__(self, token_bytes: Sequence[bytes | None]) -> None:
+        self.size = len(token_bytes)
+        self.ids: defaultdict[bytes, list[int]] = defaultdict(list)
+        """Tokens by their bytes in lower case."""
+        self.closing: list[int] = []
+        """Tokens that begin with a quote."""
+        for token, piece in enumerate(token_bytes):
+            if piece and piece.startswith(b'"'):
+                self.closing.append(token)
+            elif piece:
+                self.ids[piece.lower()].append(token)
+        self.longest = max(map(len, self.ids), default=0)
+
+
 class SpanPrior:
     """`of(written, properties)`: log-prior over the vocabulary for the token behind what is written."""
 
-    def __init__(self, token_bytes: Sequence[bytes | None], texts: Sequence[str]) -> None:
+    def __init__(self, pieces: Pieces, texts: Sequence[str]) -> None:
+        self._pieces = pieces
         self._text = " ".join(texts).lower().encode()
         self._starts = [m.start() for m in re.finditer(rb"(?<![\w'])[\w]", self._text)]
-        self._ids: defaultdict[bytes, list[int]] = defaultdict(list)
-        self._closing: list[int] = []
-        for token, piece in enumerate(token_bytes):
-            if piece and piece.startswith(b'"'):
-                self._closing.append(token)
-            elif piece:
-                self._ids[piece.lower()].append(token)
-        self._longest = max(map(len, self._ids), default=0)
-        self._size = len(token_bytes)
 
     def of(self, written: str, properties: Mapping[str, Any]) -> NDArray[np.float32] | None:
         """`written`: the arguments so far, compact JSON. None where no free string is open."""
@@ -45,7 +54,7 @@ class SpanPrior:
         allowed = self._next(value.lower().encode())
         if not allowed:
             return None
-        prior = np.full(self._size, -PENALTY, dtype=np.float32)
+        prior = np.full(self._pieces.size, -PENALTY, dtype=np.float32)
         prior[allowed] = 0.0
         return prior
 
@@ -54,11 +63,11 @@ class SpanPrior:
         for start in self._starts:
             if not self._text.startswith(value, start):
                 continue
-            rest = self._text[start + len(value) : start + len(value) + self._longest]
+            rest = self._text[start + len(value) : start + len(value) + self._pieces.longest]
             for length in range(1, len(rest) + 1):
-                allowed.update(self._ids.get(rest[:length], ()))
+                allowed.update(self._pieces.ids.get(rest[:length], ()))
             if value and not re.match(rb"\w", rest):
-                allowed.update(self._closing)
+                allowed.update(self._pieces.closing)
         return sorted(allowed)
 
 

@@ -10,18 +10,18 @@ training dialogues is left out, again and again. Nothing is trained here:
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from stretto.llm.checkpoint import save
-from stretto.llm.tokenizer import CALL, EMBEDDED, END, MARKS, SAY, SYSTEM, TOOL, USER, embedded_tokenizer
+from stretto.llm.tokenizer import CALL, END, MARKS, SAY, SYSTEM, TOOL, USER, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.presets import HALF
 from stretto.llm.train.train import losses
+from stretto.llm.train.vocabulary import smollm2_rows
 from stretto.llm.transformer import Block, Transformer
 from torch import Tensor
 
@@ -69,12 +69,11 @@ def read_smollm2(path: str) -> Transformer:
             state[f"layers.{i}.{ours}.weight"] = weight
     table = tensors["token_embd.weight"]
     pieces = reader.fields["tokenizer.ggml.tokens"].contents()
-    rows = json.loads(EMBEDDED.with_suffix(".smollm2.json").read_text())
     torch.manual_seed(0)
     marks = table.mean(0) + 0.3 * table.std(0) * torch.randn(len(MARKS), table.shape[1])
     for mark, piece in ((END, ENDS), *((m, STARTS) for m in (SYSTEM, USER, SAY, CALL, TOOL))):
         marks[mark] = (marks[mark] + table[pieces.index(piece)]) / 2
-    state["embed_tokens.weight"] = torch.cat([marks, table[rows]])
+    state["embed_tokens.weight"] = torch.cat([marks, table[smollm2_rows()]])
     state["lm_head.weight"] = state["embed_tokens.weight"]
     model.load_state_dict(state)
     return model

@@ -26,6 +26,7 @@ from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.presets import PRESETS, Preset
+from stretto.llm.train.vocabulary import smollm2_rows
 from stretto.llm.transformer import Transformer
 from torch import Tensor
 
@@ -74,11 +75,10 @@ def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer
 def seed_embeddings(model: Transformer, gguf_path: str, tokenizer: Tokenizer) -> None:
     """Start the embedding from SmolLM2's, projected to our width by its principal components."""
     import gguf
-    from stretto.llm.tokenizer import EMBEDDED, MARKS
+    from stretto.llm.tokenizer import MARKS
 
     tensor = next(t for t in gguf.GGUFReader(gguf_path).tensors if t.name == "token_embd.weight")
-    rows = json.loads(EMBEDDED.with_suffix(".smollm2.json").read_text())
-    table = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))[rows].float()
+    table = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))[smollm2_rows()].float()
     table = table - table.mean(0)
     _, _, directions = torch.linalg.svd(table, full_matrices=False)
     projected = table @ directions[: model.config.width].T

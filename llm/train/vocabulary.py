@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tokenizers
+from stretto.llm.tokenizer import EMBEDDED
 from tokenizers import models, pre_tokenizers
 
 
@@ -32,6 +33,12 @@ def read_gguf(path: str) -> tuple[list[str], list[tuple[str, str]]]:
 
     merges = [tuple(m.split(" ", 1)) for m in strings("tokenizer.ggml.merges")]
     return strings("tokenizer.ggml.tokens"), merges  # type: ignore[return-value]
+
+
+def smollm2_rows() -> list[int]:
+    """For every piece of the embedded tokenizer its row in SmolLM2's embedding."""
+    rows: list[int] = json.loads(EMBEDDED.with_suffix(".smollm2.json").read_text())
+    return rows
 
 
 def bpe(pieces: list[str], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.denoise import EFFORT, write_call
-from stretto.llm.spans import PENALTY, SpanPrior, open_string
+from stretto.llm.spans import PENALTY, Pieces, SpanPrior, open_string
 from stretto.llm.tokenizer import CALL, END, PADS, embedded_tokenizer
 
 TOKENIZER = embedded_tokenizer()
 TALK = ["From Elm Avenue to Maple Library, please.", "At 7.30 pm, is that right?", "Yes, for O'Brien."]
-PRIOR = SpanPrior(TOKENIZER.token_bytes, TALK)
+PRIOR = SpanPrior(Pieces(TOKENIZER.token_bytes), TALK)
 FREE = {"to": {"type": "string"}}
 
 
