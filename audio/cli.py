@@ -21,8 +21,11 @@ from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted
 
 __all__ = ["checks", "register"]
 
-COMMIT = 0.5
-"""Seconds of silence after which a transcribed utterance is over, as in a call."""
+COMMIT = 0.8
+"""Seconds of silence after which a transcribed utterance is over: longer than in a call, context helps."""
+
+GUARD = 0.2
+"""Seconds after the end of an utterance that still belong to it and must not be heard twice."""
 
 
 def register(subparsers: Any) -> None:
@@ -235,9 +238,12 @@ class _Caller:
         assert self._recognition is not None
         if self._soft is not None and self._soft.text:
             self._texts.append(self._soft.text)
+        assert self._ended is not None
+        kept = [frame for frame in self._before if frame.at >= self._ended + GUARD]
+        self._before.clear()
+        self._before.extend(kept)  # the next utterance may have begun already
         self._recognition.close()
         self._recognition = self._ended = self._soft = None
-        self._before.clear()
 
     def _so_far(self, text: str) -> str:
         return " ".join([*self._texts, text]).strip()

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import soundfile
-from stretto.audio.cli import checks, register
-from stretto.audio.pcm import Int16, read_audio, write_wav
+from stretto.audio.cli import COMMIT, checks, register, transcribe
+from stretto.audio.pcm import Frame, Int16, read_audio, write_wav
+from stretto.audio.recognise import Partial, Recogniser, Transcript
 
 Say = Callable[..., Int16]
 
@@ -48,6 +50,54 @@ def test_transcribe_json(tmp_path: Path, say: Say, capsys: pytest.CaptureFixture
         "taxi" in result["partials"][-1]["text"].lower()
         and "airport" in result["partials"][-1]["text"].lower()
     )
+
+
+class Listener:
+    """A recogniser that hears nothing and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.heard: list[list[float]] = []
+
+    def open(self, bias: Sequence[str]) -> Listener:
+        self.heard.append([])
+        return self
+
+    def feed(self, frame: Frame) -> list[Partial]:
+        self.heard[-1].append(frame.at)
+        return []
+
+    async def settled(self) -> list[Partial]:
+        return []
+
+    async def final(self, end: float) -> Transcript:
+        return Transcript("words", 1.0, 0.0, 1.0, 1.0)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("gap", [COMMIT - 0.04, COMMIT + 0.02, COMMIT + 0.2])
+def test_words_that_begin_while_the_last_utterance_is_closed_are_heard_from_their_start(
+    say: Say, gap: float
+) -> None:
+    speech = say("I need a taxi.", 0.0, 0.0)
+    loud = np.flatnonzero(np.abs(speech.astype(int)) > 300)
+    speech = speech[loud[0] : loud[-1]]
+    pcm = np.concatenate(
+        [
+            np.zeros(16_000, np.int16),
+            speech,
+            np.zeros(int(gap * 16_000), np.int16),
+            speech,
+            np.zeros(24_000, np.int16),
+        ]
+    )
+    second = 1.0 + len(speech) / 16_000 + gap
+    listener = Listener()
+    asyncio.run(transcribe(cast(Recogniser, listener), pcm, False, [], lambda line: None))
+    assert any(frames[0] <= second <= frames[-1] for frames in listener.heard)
+    if len(listener.heard) > 1:  # and nothing is heard twice
+        assert listener.heard[0][-1] - COMMIT <= listener.heard[1][0]
 
 
 def test_silent_8_bit_and_44_khz_stereo_files(
