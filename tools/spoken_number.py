@@ -82,6 +82,7 @@ def resolve_digits(text: str, length: int = 4) -> str:
     digits = ""
     repeat = 1
     words = fold_numbers(text.replace("-", " ").replace(",", "").replace("#", " "))
+    words = re.sub(r"(?<=\d)o\b|\bo(?=\d)", "0", words)  # "868o"
     thousands = re.search(r"(\d+) thousand(?: (?:and )?(\d) hundred)?(?: (?:and )?(\d+))?\b", words)
     if thousands:
         value = int(thousands[1]) * 1000 + int(thousands[2] or 0) * 100 + int(thousands[3] or 0)

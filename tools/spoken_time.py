@@ -248,7 +248,7 @@ _HOUR = r"(\d{1,2})(?:\b|(?=[ap]\.?m))"
 @lru_cache(maxsize=4096)
 def _find_time(text: str) -> tuple[int, int, str] | None:
     """Hour as said (0..23), minute, and which half of the day was said ("" where none was)."""
-    text = re.sub(r"(?<=\d)(a|p)\.?m\b", r" \1m", text)
+    text = re.sub(r"(?<=\d)(a|p)(?:\.?m)?\b", r" \1m", text)
     text = re.sub(r"(?<=\d)-?ish\b|\bi am\b", " ", text)
     half = "pm" if re.search(_EVENING, text) else "am" if re.search(_MORNING, text) else ""
     text = re.sub(r"\b\d{1,2}(st|nd|rd|th)\b|\b(a|p)\.? ?m\b\.?", " ", text)
@@ -273,6 +273,8 @@ def _find_time(text: str) -> tuple[int, int, str] | None:
         return 12, 0, "pm"
     if "midnight" in text:
         return 0, 0, "as said"
+    if misheard := re.search(r"\b(four|for|fore|two|to|too) (2[5-9]|[3-5]\d)\b", text):  # "for 30"
+        return _clock("4" if misheard[1].startswith("fo") else "2", int(misheard[2]), half)
     if spoken := re.search(
         r"(?<![\d:.])(\d{1,2})\b(?![:.]\d)(?! (?:people|persons?|of us|guests?|nights?))", text
     ):

@@ -66,6 +66,8 @@ TIMES = {
     "12:30": "twelve thirty|half past twelve",
     "13:30": "one thirty|half past one|1:30",
     "14:00": "2 in the afternoon|two|2 pm",
+    "16:30": "for 30|430P.|at four 30|4 30 PM",
+    "14:45": "to 45",
     "21:15": "9:15 at night|quarter past nine",
     "11:30": "eleven thirty|11.30",
     "07:30": "7:30 a.m.|07:30|seven thirty in the morning|7 30 am",
@@ -246,6 +248,7 @@ def test_digits(text: str) -> None:
 def test_more_digits() -> None:
     assert resolve_digits("oh double two nine") == "0229"
     assert resolve_digits("one triple zero") == "1000"
+    assert resolve_digits("868o") == resolve_digits("86 8o") == "8680"
     for text in ("blue", "482", "48211", "", "four"):
         with pytest.raises(SpokenNumberError, match="4 digits"):
             resolve_digits(text)
