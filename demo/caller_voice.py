@@ -51,15 +51,21 @@ class Spoken:
 class CallerVoice:
     """The same seed gives the same voice, pauses and line noise. Synthesis runs in a thread of its own.
 
-    `pause_share`: at least this share of the turns has a pause in the middle (0: none).
+    `pause_share`: at least this share of the turns has a pause in the middle (0: none). `pitch`, `speed`:
+    against the voice as it was recorded.
     """
 
     def __init__(
-        self, seed: int, voice: str | PathLike[str] | None = None, pause_share: float = PAUSE_SHARE
+        self,
+        seed: int,
+        voice: str | PathLike[str] | None = None,
+        pause_share: float = PAUSE_SHARE,
+        pitch: float = PITCH,
+        speed: float = SPEED,
     ) -> None:
         self._share = pause_share
         self._seed = seed
-        self._synthesiser = Synthesiser(voice, SPEED, pitch=PITCH, deterministic=True)
+        self._synthesiser = Synthesiser(voice, speed, pitch=pitch, deterministic=True)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="caller")
 
     def warm(self) -> None:

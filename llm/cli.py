@@ -23,6 +23,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--concierge", nargs="+", required=True, help="files of the dialogue generator (train)"
     )
     train.add_argument("--concierge-valid", nargs="+", required=True, help="files of it with --valid")
+    train.add_argument(
+        "--heard", nargs="+", default=[], help="files of the dialogues with recognised callers"
+    )
     train.add_argument("--out", required=True, help="folder for weights, log and state")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument("--steps", type=int, help="instead of the preset's")
@@ -60,13 +63,13 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train; the last log line is the result. 2 for files that are not there."""
-    files = [*args.concierge, *args.concierge_valid, *([args.embeddings] if args.embeddings else [])]
+    files = [*args.concierge, *args.concierge_valid, *args.heard, *filter(None, [args.embeddings])]
     missing = [name for name in files if not Path(name).is_file()]
     if missing:
         return _complain(
             "train",
             f"there is no file {', '.join(missing)}: dialogues are written by "
-            "python -m stretto.tools.concierge.dialogues",
+            "python -m stretto.tools.concierge.dialogues and python -m stretto.demo.heard",
         )
     others = sorted(set(PRESETS[args.preset].shares) - {"concierge"})
     if others and not args.data:

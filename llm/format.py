@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stretto.llm.constraints.call_text import compact_json, serialise_call
@@ -28,11 +28,16 @@ Kind = Literal["system", "user", "say", "call", "tool"]
 
 @dataclass(frozen=True)
 class Segment:
-    """`head` is read causally (mark, tool name); `body` ends with `<end>`, or `<call>` if one follows."""
+    """`head` is read causally (mark, tool name); `body` ends with `<end>`, or `<call>` if one follows.
+
+    `pauses`, for training: what a recogniser wrote of a caller's turn at pauses in it, without the full stop
+    that it puts there, each with the one token that came next.
+    """
 
     kind: Kind
     head: tuple[int, ...]
     body: tuple[int, ...]
+    pauses: tuple[tuple[int, ...], ...] = ()
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -140,7 +145,8 @@ def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list
     for message in messages:
         role, content = message["role"], (message.get("content") or "").strip()
         if role == "user":
-            segments.append(user_segment(tokenizer, content))
+            pauses = tuple(_at_pause(tokenizer, *pause) for pause in message.get("pauses", ()))
+            segments.append(replace(user_segment(tokenizer, content), pauses=pauses))
         elif role == "tool":
             segments.append(tool_segment(tokenizer, message.get("name", "tool"), content))
         else:
@@ -159,6 +165,11 @@ def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list
                     )
                 )
     return segments
+
+
+def _at_pause(tokenizer: Tokenizer, heard: str, rest: str) -> tuple[int, ...]:
+    """The tokens of what was heard before a pause, and the first one of what followed."""
+    return (*tokenizer.encode(heard.rstrip(" .,;:!?…-")), tokenizer.encode(f" {rest}")[0])
 
 
 @dataclass(frozen=True)

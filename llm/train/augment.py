@@ -77,11 +77,15 @@ def rename(dialogue: Mapping[str, Any], words: Sequence[str], rng: random.Random
     def swapped(value: Any) -> Any:
         if isinstance(value, str):
             return _WORD.sub(swap, value)
+        if isinstance(value, list):
+            return [swapped(v) for v in value]
         return {k: swapped(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     messages = [dict(m) for m in dialogue["messages"]]
     for message in messages[1:]:
         message["content"] = swapped(message.get("content"))
+        if "pauses" in message:
+            message["pauses"] = swapped(message["pauses"])
         if message.get("tool_calls"):
             message["tool_calls"] = [
                 {**c, "arguments": swapped(c["arguments"])} for c in message["tool_calls"]

@@ -16,6 +16,9 @@ from stretto.llm.train.augment import heard_dialogue, rename, subset_tools
 from stretto.llm.train.canvases import Batch, make_batch
 from stretto.llm.train.drills import Drills
 
+RECOGNISED = 0.3
+"""Strength of made-up damage to words that a recogniser wrote: it did its own."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -62,7 +65,8 @@ class Batches:
         """One augmented dialogue, cut to `longest`; empty if nothing of the agent is left."""
         if dialogue.get("source") == "concierge" and rng.random() < self.renamed:
             dialogue = rename(dialogue, self.drills.words, rng)
-        dialogue = heard_dialogue(subset_tools(dialogue, rng), rng)
+        strength = RECOGNISED if dialogue.get("heard") else 1.0
+        dialogue = heard_dialogue(subset_tools(dialogue, rng), rng, strength)
         kept: list[Segment] = []
         total = 0
         for segment in dialogue_segments(self.tokenizer, dialogue):

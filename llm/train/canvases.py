@@ -15,6 +15,8 @@ from torch import Tensor
 SIZES = (16, 32, 64)
 CAUSAL_WEIGHT = {"system": 0.0, "user": 0.3, "say": 1.0, "call": 1.0, "tool": 0.0}
 PAD_WEIGHT = 0.1
+PAUSE_WEIGHT = 0.25
+"""That a caller's turn is not over at a pause; all told, its end in the clean stream weighs as much."""
 ROUTING_WEIGHT = 3.0
 """`<say>` or `<call>` and the tool's name: few tokens that decide everything after them."""
 
@@ -90,7 +92,7 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
             head[0] = 0.0  # a source whose agent never speaks must not train the routing
         body = [weight] * len(segment.body)
         if segment.kind == "user":
-            body[-1] = 1.0  # the end of the caller's turn
+            body[-2:] = [1.0] * len(body[-2:])  # the end of the caller's turn, with its full stop
         if segment.kind == "say" and segment.body[-1] in (CALL, END):
             body[-1] = ROUTING_WEIGHT  # end, or a call behind the words
         weights += head + body
@@ -103,27 +105,30 @@ def make_batch(
     """Tensors for dialogues of similar length; every agent segment becomes one canvas.
 
     `shifted`: the model predicts a canvas token one place before it (`Config.shifted`), so that what
-    stands on the canvas begins with the clean token before it.
+    stands on the canvas begins with the clean token before it. Only such a model learns from pauses: what
+    was heard before one is read causally, off the clean stream, for the sake of what comes next.
     """
     rows = []
     for segments in dialogues:
         clean = [t for s in segments for t in s.ids]
         weights = causal_weights(segments)
-        canvas: list[tuple[int, int, list[int]]] = []  # start in the clean stream, size, target
+        canvas: list[tuple[int, int, list[int], bool]] = []  # start in the clean stream, size, target, pause
         start = 0
         for segment in segments:
+            if shifted:
+                canvas += [(start + len(segment.head), len(p), list(p), True) for p in segment.pauses]
             if segment.kind in ("say", "call"):
                 skip = 0
                 if len(segment.body) > 12 and rng.random() < 0.15:
                     skip = rng.randrange(1, len(segment.body) - 4)  # a canvas opened in mid-reply
                 body = segment.body[skip:]
                 size = canvas_size(len(body), segment.kind, rng)
-                canvas.append((start + len(segment.head) + skip, size, fill(body, size)))
+                canvas.append((start + len(segment.head) + skip, size, fill(body, size), False))
             start += len(segment.ids)
         rows.append((clean, weights, canvas))
     b = len(rows)
     length = max(len(clean) for clean, _, _ in rows)
-    width = max(sum(size for _, size, _ in canvas) for _, _, canvas in rows)
+    width = max(sum(size for _, size, _, _ in canvas) for _, _, canvas in rows)
     clean_t = torch.full((b, length), END)
     next_weight = torch.zeros(b, length)
     canvas_t = torch.full((b, width), MASK)
@@ -135,9 +140,12 @@ def make_batch(
         clean_t[r, : len(clean)] = torch.tensor(clean)
         next_weight[r, : len(clean) - 1] = torch.tensor(weights[1:])
         at = 0
-        for start, size, tokens in canvas:
-            noisy, learn = corrupt(tokens, vocab, rng)
+        for start, size, tokens, pause in canvas:
             span = slice(at, at + size)
+            if pause:  # read word by word like the clean stream, beside what really came
+                noisy, learn = tokens, [False] * size
+            else:
+                noisy, learn = corrupt(tokens, vocab, rng)
             if shifted:
                 start -= 1
                 noisy = [clean[start], *noisy[:-1]]
@@ -146,9 +154,13 @@ def make_batch(
             weight[r, span] = torch.tensor(
                 [float(on) * (PAD_WEIGHT if t in PADS else 1.0) for on, t in zip(learn, tokens, strict=True)]
             )
+            inside = torch.ones(size, size, dtype=torch.bool)
+            if pause:
+                weight[r, at + size - 1] = PAUSE_WEIGHT
+                inside = inside.tril()
             positions[r, span] = torch.arange(start, start + size)
             sees[r, span, :start] = True
-            sees[r, span, length + at : length + at + size] = True
+            sees[r, span, length + at : length + at + size] = inside
             at += size
         sees[r, at:, 0] = True  # padding rows must see something, or softmax has no answer
     return Batch(

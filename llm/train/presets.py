@@ -29,6 +29,8 @@ class Preset:
     shares: Mapping[str, float] = field(
         default_factory=lambda: {**TASKS, "concierge": 1 - sum(TASKS.values())}
     )
+    heard: float = 0.35
+    """Share of the concierge dialogues whose callers were recognised, where such are given."""
     renamed: float = 0.7
     muon_lr: float = 0.02
     adam_lr: float = 2e-3

@@ -208,7 +208,11 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
     if args.steps:
         preset = replace(preset, steps=args.steps)
     tokenizer = embedded_tokenizer()
-    sources = {"concierge": Source(tuple(args.concierge), preset.shares["concierge"])}
+    share = preset.shares["concierge"]
+    heard = preset.heard * share if args.heard else 0.0
+    sources = {"concierge": Source(tuple(args.concierge), share - heard)}
+    if args.heard:
+        sources["heard"] = Source(tuple(args.heard), heard)
     if others := {name: share for name, share in preset.shares.items() if name != "concierge"}:
         if not args.data:
             raise ValueError(

@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from stretto.llm.checkpoint import load
 from stretto.llm.cli import register
 from stretto.llm.format import Segment, dialogue_segments
-from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, embedded_tokenizer
+from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, USER, embedded_tokenizer
 from stretto.llm.train import train as training
 from stretto.llm.train.augment import damage, subset_tools
 from stretto.llm.train.batches import Batches, Source, load_dialogues
@@ -156,6 +157,26 @@ def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before() ->
         assert sees[:start].all() and start <= place
         assert {SAY, CALL} & set(clean[:start])
         assert sees[length + at]
+
+
+def test_what_was_heard_before_a_pause_is_read_word_by_word_for_what_came_next() -> None:
+    tokenizer = embedded_tokenizer()
+    paused: dict[str, Any] = dialogue(3)
+    paused["messages"][1]["pauses"] = [["I need a.", "table please"]]
+    segments = dialogue_segments(tokenizer, paused)
+    heard, came = tokenizer.encode("I need a"), tokenizer.encode(" table")[0]
+    batch = make_batch([segments], tokenizer.size, random.Random(0), shifted=True)
+    length = sum(len(s.ids) for s in segments)
+    last = len(heard)  # the first canvas is the pause's: the caller's mark and what was heard
+    assert batch.canvas[0, 1 : last + 1].tolist() == heard
+    assert batch.target[0, last] == came and batch.weight[0, last] > 0 and not batch.weight[0, :last].any()
+    inside = batch.sees[0, : last + 1, length : length + last + 1]
+    assert torch.equal(inside, torch.ones_like(inside).tril())
+    before = int(batch.sees[0, last, :length].sum())
+    assert batch.clean[0, before] == batch.canvas[0, 0] == USER and batch.positions[0, 0] == before
+    # A model that predicts a canvas token in its own place cannot read this way.
+    plain = make_batch([segments], tokenizer.size, random.Random(0))
+    assert plain.canvas.shape[1] == batch.canvas.shape[1] - last - 1
 
 
 @settings(max_examples=50)

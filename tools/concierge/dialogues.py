@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stretto.tools.concierge.caller import TextCaller
 from stretto.tools.concierge.database import COLUMNS, KEYS, Database, Snapshot
@@ -23,7 +23,7 @@ from stretto.tools.concierge.goals import Goal, describe, draw
 from stretto.tools.concierge.oracle import Oracle
 from stretto.tools.concierge.success import check
 from stretto.tools.concierge.tools import concierge, system_text
-from stretto.tools.concierge.wording import Style
+from stretto.tools.concierge.wording import Style, Utterance
 from stretto.tools.tool import Tool
 
 BUILT_IN: tuple[dict[str, Any], ...] = tuple(
@@ -74,10 +74,19 @@ class City:
                 self.database.update(table, key, **change["old"])
 
 
-def generate(seed: int, count: int, valid: bool = False) -> Iterator[dict[str, Any]]:
+class Hear(Protocol):
+    """Makes of what a caller says what a recogniser hears of it; its acts keep to what was heard."""
+
+    def __call__(self, said: Utterance, city: City) -> Utterance: ...
+
+
+def generate(
+    seed: int, count: int, valid: bool = False, hear: Hear | None = None
+) -> Iterator[dict[str, Any]]:
     """Make dialogues in the data's format; the same ones for the same arguments.
 
-    With `valid`, names and caller templates are those kept out of training.
+    With `valid`, names and caller templates are those kept out of training. With `hear`, what is heard is
+    really recognised, and a dialogue that fails because of it stays: the agent answered what it heard.
     """
     split = "valid" if valid else "train"
     rng = random.Random(f"{split} {seed}")
@@ -89,11 +98,12 @@ def generate(seed: int, count: int, valid: bool = False) -> Iterator[dict[str, A
             day = datetime(2024, 1, 1) + timedelta(days=rng.randrange(4 * 365))
             city = City.build(rng.randrange(10**6), day, held_out=valid)
         city.now = day + timedelta(minutes=rng.randrange(7 * 60, 21 * 60))
-        dialogue = at_once(hold(city, random.Random(rng.random()), valid))
-        while not (dialogue["goal_met"] or dialogue["gave_up"]):
+        dialogue = at_once(hold(city, random.Random(rng.random()), valid, hear=hear))
+        while hear is None and not (dialogue["goal_met"] or dialogue["gave_up"]):
             # One in some thousands goes wrong by misunderstanding; it is no example.
             dialogue = at_once(hold(city, random.Random(rng.random()), valid))
         dialogue["id"] = f"concierge/{split}-{seed}-{number}"
+        dialogue["heard"] = hear is not None
         yield dialogue
     if city is not None:
         city.database.close()
@@ -114,11 +124,19 @@ def at_once(talk: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     raise RuntimeError("A tool waited; dialogues need tools that answer at once, over a database in memory.")
 
 
-async def hold(city: City, rng: random.Random, valid: bool, goal: Goal | None = None) -> dict[str, Any]:
-    """Hold one dialogue and put the city back; without a goal one is drawn."""
+async def hold(
+    city: City, rng: random.Random, valid: bool, goal: Goal | None = None, hear: Hear | None = None
+) -> dict[str, Any]:
+    """Hold one dialogue and put the city back; without a goal one is drawn.
+
+    `hear`: a recogniser; without one the callers' words are written with made-up mistakes.
+    """
     goal = goal or draw(city.database, city.now, rng, tasks=1 if rng.random() < 0.72 else 2)
     oracle = Oracle(city.tools, rng)
-    caller = TextCaller(goal, Style.draw(rng, held_out=valid, noise=True), rng)
+    style = Style.draw(rng, held_out=valid, noise=True)
+    if hear is not None:
+        style.misspelling = style.slips = style.garbled = 0.0
+    caller = TextCaller(goal, style, rng)
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": system_text(city.now)},
         {"role": "assistant", "content": oracle.welcome()},
@@ -126,8 +144,12 @@ async def hold(city: City, rng: random.Random, valid: bool, goal: Goal | None = 
     said = caller.open()
     templates: set[str] = set()
     while said.written:
+        if hear is not None:
+            said = hear(said, city)
         templates.update(said.templates)
         messages.append({"role": "user", "content": said.written})
+        if said.pauses:
+            messages[-1]["pauses"] = [list(pause) for pause in said.pauses]
         replies = await oracle.reply(said)
         messages += replies
         if "tool_calls" in messages[-1] or said.hang_up:

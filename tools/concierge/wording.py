@@ -31,13 +31,17 @@ class Act:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What a caller says: `text` for a voice, `written` as a recogniser might write it."""
+    """What a caller says: `text` for a voice, `written` as a recogniser might write it (or did).
+
+    `pauses`: what a recogniser wrote at pauses inside it, each with the words that the caller went on with.
+    """
 
     text: str
     written: str
     acts: tuple[Act, ...] = ()
     hang_up: bool = False
     templates: tuple[str, ...] = ()
+    pauses: tuple[tuple[str, str], ...] = ()
 
 
 def held_out_template(template: str) -> bool:
