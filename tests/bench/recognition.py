@@ -13,14 +13,16 @@ import argparse
 import asyncio
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
 from stretto.audio.cli import transcribe
-from stretto.audio.pcm import RATE, read_audio, to_float
+from stretto.audio.pcm import FRAME, RATE, Int16, frames, read_audio, to_float
 from stretto.audio.recognise import Recogniser
+from stretto.audio.vad import VAD, SpeechStarted
 
 FILLERS = ("um", "uh", "hmm", "mm", "er")
 CLIPS = Path(__file__).parents[1] / "audio" / "clips"
@@ -31,6 +33,22 @@ def plain(text: str) -> str:
     words = re.sub(r"[^a-z0-9' ]", "", text.lower().replace("-", " ").replace("alright", "all right"))
     joined = re.sub(r"\b(thy|my|your) self\b", r"\1self", " ".join(words.split()))
     return " ".join(word for word in joined.split() if word not in FILLERS)
+
+
+def speech_between(pcm: Int16, at_ms: list[float]) -> list[float]:
+    """Milliseconds of speech between each two partials; while nobody speaks there is none to come."""
+    vad, speaking = VAD(), np.zeros(len(pcm) // FRAME + 1, bool)
+    started: float | None = None
+    for frame in frames(pcm):
+        for event in vad.feed(frame):
+            if isinstance(event, SpeechStarted):
+                started = event.at
+            elif started is not None:
+                speaking[int(started * 50) : int(event.at * 50)] = True
+                started = None
+    if started is not None:
+        speaking[int(started * 50) :] = True
+    return [20.0 * float(speaking[int(a / 20) : int(b / 20)].sum()) for a, b in pairwise(at_ms)]
 
 
 def measure(folder: Path, pacing: bool) -> dict[str, Any]:
@@ -49,7 +67,7 @@ def measure(folder: Path, pacing: bool) -> dict[str, Any]:
             offline.append(plain(" ".join(segment.text for segment in segments)))
             if result["final_latency_ms"] is not None:
                 latencies.append(result["final_latency_ms"])
-            gaps += list(np.diff([partial["at_ms"] for partial in result["partials"]]))
+            gaps += speech_between(pcm, [partial["at_ms"] for partial in result["partials"]])
     finally:
         recogniser.close()
     return {
@@ -61,7 +79,9 @@ def measure(folder: Path, pacing: bool) -> dict[str, Any]:
             "p50": round(float(np.percentile(latencies, 50)), 1),
             "max": round(max(latencies), 1),
         },
-        "between_partials_ms": {f"p{p}": round(float(np.percentile(gaps, p)), 1) for p in (50, 90, 99)},
+        "speech_between_partials_ms": {
+            f"p{p}": round(float(np.percentile(gaps, p)), 1) for p in (50, 90, 99, 100)
+        },
         "paced": pacing,
     }
 
