@@ -28,6 +28,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add `stretto doctor`."""
     parser = subparsers.add_parser("doctor", help="checks models, devices, threads; what to fix and how")
     parser.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     add_speech_flags(parser)
     parser.set_defaults(run=run_doctor)
 
@@ -39,8 +40,8 @@ def run_doctor(args: argparse.Namespace) -> int:
     results: list[Check] = []
     for group in (
         machine_checks,
-        lambda: model_checks(args.model),
-        lambda: speech_checks(args.stt, args.voice),
+        lambda: model_checks(args.model, args.device),
+        lambda: speech_checks(args.stt, args.voice, args.device),
     ):
         for check in group():
             results.append(check)
@@ -81,12 +82,12 @@ def machine_checks() -> list[Check]:
     ]
 
 
-def model_checks(folder: str | None) -> list[Check]:
+def model_checks(folder: str | None, device: str = "auto") -> list[Check]:
     """Weights and the concierge's database."""
     return [
         checked(
             "weights",
-            lambda: _weights(folder),
+            lambda: _weights(folder, device),
             "Name a folder with config.json and its weights by --model, reinstall Stretto, or train: "
             "stretto llm train",
         ),
@@ -125,12 +126,16 @@ def _gpu() -> str:
     return str(torch.cuda.get_device_name(0))
 
 
-def _weights(folder: str | None) -> str:
+def _weights(folder: str | None, device: str) -> str:
+    import torch
     from stretto.llm.checkpoint import EMBEDDED, load
     from stretto.llm.tokenizer import FORMAT_VERSION
 
     place = Path(folder) if folder else EMBEDDED
-    model = load(place)
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise RuntimeError("PyTorch finds no GPU here: leave --device out, or give --device cpu")
+    model = load(place, "cuda" if gpu and device != "cpu" else "cpu")
     count = sum(parameter.numel() for parameter in model.parameters())
     return f"{place.name}: {count / 1e6:.1f} million parameters, format {FORMAT_VERSION}"
 

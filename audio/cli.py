@@ -50,6 +50,7 @@ def register(subparsers: Any) -> None:
         default="",
         help="names and words that are likely, with commas between them",
     )
+    _add_device(transcribe)
     transcribe.set_defaults(run=run_transcribe)
     say = subparsers.add_parser(
         "say", help="speech from text", description="Speak a text into a WAV file, clause by clause."
@@ -62,7 +63,12 @@ def register(subparsers: Any) -> None:
     say.add_argument(
         "--voice", metavar="NAME|FILE", help="a Piper voice (default: the embedded en_US-joe-medium)"
     )
+    _add_device(say)
     say.set_defaults(run=run_say)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
 
 def _complain(error: BaseException) -> int:
@@ -85,7 +91,7 @@ def run_transcribe(args: argparse.Namespace) -> int:
     """Transcribe files; 0, or 2 for a file or a model that cannot be used."""
     try:
         sounds = [(path, read_audio(path)) for path in args.files]
-        recogniser = Recogniser(args.stt)
+        recogniser = Recogniser(args.stt, device=args.device)
     except (AudioFileError, ModelError) as error:
         return _complain(error)
     show = _printer(args)
@@ -114,7 +120,7 @@ def run_say(args: argparse.Namespace) -> int:
             ValueError(f"{output.parent} is no folder: create it first, or choose another --output.")
         )
     try:
-        synthesiser = Synthesiser(args.voice, args.speed)
+        synthesiser = Synthesiser(args.voice, args.speed, device=args.device)
     except VoiceError as error:
         return _complain(error)
     chunks: list[Chunk] = []

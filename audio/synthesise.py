@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import soxr
 from piper import PiperVoice
 from piper.config import PiperConfig, SynthesisConfig
@@ -99,8 +100,18 @@ def find_voice(voice: str | PathLike[str] | None = None) -> Path:
     return path
 
 
+def _on_gpu(device: str) -> bool:
+    """Whether to run on a GPU. Raises `VoiceError` where it is asked for and onnxruntime has none."""
+    if device == "cpu":
+        return False
+    found = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not found:
+        raise VoiceError("onnxruntime finds no GPU here: leave --device out, or give --device cpu.")
+    return found
+
+
 @lru_cache(maxsize=4)
-def _load(path: Path, threads: int) -> PiperVoice:
+def _load(path: Path, threads: int, cuda: bool) -> PiperVoice:
     """The voice with alignments and a session of `threads` threads; shared by synthesisers of one process."""
     try:
         config = PiperConfig.from_dict(json.loads(Path(f"{path}.json").read_text(encoding="utf-8")))
@@ -110,7 +121,7 @@ def _load(path: Path, threads: int) -> PiperVoice:
             add_alignment_output(model)
         buffer = io.BytesIO()
         onnx.save(model, buffer)
-        session = onnx_session(buffer.getvalue(), threads)
+        session = onnx_session(buffer.getvalue(), threads, cuda)
     except Exception as error:
         raise VoiceError(f"{path} is not a usable Piper voice ({error}). Download it again.") from error
     return PiperVoice(session=session, config=config)
@@ -121,7 +132,7 @@ class Synthesiser:
 
     `voice`: None for the embedded one, else see `find_voice`. `speed`: 1.2 speaks a fifth faster. `pitch`:
     1.1 raises the voice by a tenth at the same speed. `deterministic`: the same text always gives the same
-    samples.
+    samples. `device`: "cpu", "cuda", or "auto" for a GPU if there is one.
     """
 
     def __init__(
@@ -133,13 +144,14 @@ class Synthesiser:
         pitch: float = 1.0,
         deterministic: bool = False,
         gain: float = GAIN,
+        device: str = "cpu",
     ) -> None:
         if not 0.3 <= speed <= 3.0:
             raise VoiceError(f"speed {speed} is out of range: choose one from 0.3 to 3.0.")
         if not 0.5 <= pitch <= 2.0:
             raise VoiceError(f"pitch {pitch} is out of range: choose one from 0.5 to 2.0.")
         limit_threads(threads)
-        self._voice = _load(find_voice(voice), threads)
+        self._voice = _load(find_voice(voice), threads, _on_gpu(device))
         self._pitch = pitch
         self._gain = gain
         noise, noise_w = (0.0, 0.0) if deterministic else NOISE

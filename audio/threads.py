@@ -30,12 +30,13 @@ def limit_threads(threads: int = 1) -> None:
     onnxruntime.set_default_logger_severity(3)
 
 
-def onnx_session(model: bytes | Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU with `threads` threads that sleep instead of spinning."""
+def onnx_session(model: bytes | Path, threads: int = 1, cuda: bool = False) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU (or a GPU) with `threads` threads that sleep instead of spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    providers = [*(["CUDAExecutionProvider"] if cuda else []), "CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(source, options, providers=providers)

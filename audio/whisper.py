@@ -97,17 +97,33 @@ def find_model(model: str | PathLike[str] | None = None) -> str:
         ) from error
 
 
-class Whisper:
-    """A Whisper model on the CPU. Not thread-safe: one pass at a time."""
+def find_device(device: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda". Raises `ModelError` where no GPU is to be had."""
+    if device == "cpu":
+        return device
+    from ctranslate2 import get_cuda_device_count
 
-    def __init__(self, model: str | PathLike[str] | None = None, threads: int = 1) -> None:
+    if get_cuda_device_count():
+        return "cuda"
+    if device == "cuda":
+        raise ModelError("CTranslate2 finds no GPU here: leave --device out, or give --device cpu.")
+    return "cpu"
+
+
+class Whisper:
+    """A Whisper model on `device` ("auto": a GPU if there is one). Not thread-safe: one pass at a time."""
+
+    def __init__(
+        self, model: str | PathLike[str] | None = None, threads: int = 1, device: str = "cpu"
+    ) -> None:
         limit_threads(threads)
         from faster_whisper import WhisperModel
         from faster_whisper.tokenizer import Tokenizer
 
-        folder = find_model(model)
+        folder, where = find_model(model), find_device(device)
+        precision = "int8" if where == "cpu" else "float16"
         try:
-            self.model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=threads)
+            self.model = WhisperModel(folder, device=where, compute_type=precision, cpu_threads=threads)
         except Exception as error:
             raise ModelError(f"{folder} is not a usable Whisper model ({error}). Fetch it again.") from error
         self._tokenizer: Any = Tokenizer(

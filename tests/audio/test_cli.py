@@ -145,6 +145,24 @@ def test_bad_input_is_exit_code_2_with_a_message(
         assert words in captured.err and "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize("command", [("transcribe", "{wav}"), ("say", "Hello there.", "-o", "{wav}")])
+def test_a_gpu_that_is_not_there(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    say: Say,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 0)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    path = tmp_path / "hello.wav"
+    write_wav(path, say("Hello there."), 16_000)
+    argv = [part.format(wav=path) for part in command]
+    assert run(*argv, "--device", "cuda") == 2
+    assert "no GPU here: leave --device out" in capsys.readouterr().err
+    assert run(*argv, "--device", "auto", "--quiet") == 0
+
+
 def test_say_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "said.wav"
     assert run("say", "Sure, I have two tables. Which one?", "-o", str(path), "--json") == 0

@@ -42,6 +42,20 @@ def test_missing_weights_and_voices_are_told_with_a_way_out(
     assert "nobody" in wrong["voice"]["detail"]
 
 
+def test_a_gpu_that_is_asked_for_must_be_there(
+    command: Callable[..., int],
+    tiny_weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 0)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert command(register, "doctor", "--model", str(tiny_weights), "--device", "cuda", "--json") == 1
+    wrong = {check["name"] for check in report(capsys)["checks"] if not check["ok"]} - OPTIONAL
+    assert wrong == {"weights", "voice", "recogniser"}
+
+
 def test_people_read_it(
     command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
