@@ -114,6 +114,9 @@ def total(calls: list[dict[str, Any]]) -> dict[str, Any]:
         "timeline_with_tools_ms": times("timeline_ms", True),
         "apart_ms": times("apart_ms"),
         "apart_within_40_ms": _share([row["apart_ms"] <= 40 for row in rows if row["apart_ms"] is not None]),
+        "answers_to_an_end_not_detected": sum(
+            row["file_ms"] is not None and row["apart_ms"] is None for row in rows
+        ),
         "pauses": paused,
         "pauses_cut_in": cut,
         "share_cut_in": round(cut / max(paused, 1), 3),

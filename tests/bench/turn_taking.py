@@ -1,19 +1,24 @@
 """How often a pause would be cut in on, and how long a finished turn waits: by rules alone, and with P(end).
 
-    python tests/bench/turn_taking.py [--dialogues 60] [--seed 7] [--model DIR]
+    python tests/bench/turn_taking.py [--dialogues 60] [--seed 7] [--model DIR] [--heard FILE …]
 
 Callers, names and goals are those kept out of training. Every turn of four words and more is paused at one
 random place for 200-900 ms (evenly spread), as the demo's caller does; a pause is cut in on when it is longer
-than the silence that the turn machine asks for, less the time in which speech is noticed again.
+than the silence that the turn machine asks for, less the time in which speech is noticed again. With
+`--heard`, files of `python -m stretto.demo.heard --valid`, turns and what is heard at their pauses are really
+recognised; without, the words are right.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
+import json
 import random
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from stretto.agent.builtin import BUILT_IN
@@ -44,19 +49,29 @@ def required_ms(text: str, p_end: float | None, options: TurnOptions) -> float:
     return machine.silence_ms()
 
 
-async def measured(model: LocalModel, count: int, seed: int) -> tuple[list[Any], list[Any]]:
+def recognised(files: list[Path]) -> Iterator[dict[str, Any]]:
+    """The dialogues of packed files."""
+    for path in files:
+        with gzip.open(path, "rt") as file:
+            yield from map(json.loads, file)
+
+
+async def measured(
+    model: LocalModel, dialogues: Iterable[dict[str, Any]], rng: random.Random
+) -> tuple[list[Any], list[Any]]:
     """(words, P(end)) at pauses and at ends of turns."""
-    rng = random.Random(seed)
     pauses, ends = [], []
-    for dialogue in generate(seed, count, valid=True):
+    for dialogue in dialogues:
         specs = [ToolSpec(t["name"], t["description"], t["parameters"]) for t in tools_of(dialogue)]
         system = dialogue["messages"][0]["content"]
         conversation = model.open(system, [*specs, *BUILT_IN])
         for message in dialogue["messages"][1:]:
             if message["role"] == "user":
-                before = places(message["content"], rng)
-                if before is not None:
-                    pauses.append((before, (await conversation.hear(before)).p_end))
+                before = [text for text, _ in message.get("pauses", ())]
+                if not dialogue.get("heard") and (place := places(message["content"], rng)):
+                    before = [place]
+                for text in before:
+                    pauses.append((text, (await conversation.hear(text)).p_end))
                 ends.append((message["content"], (await conversation.hear(message["content"])).p_end))
             elif message["role"] == "assistant" and message.get("content"):
                 await conversation.say(message["content"])
@@ -86,9 +101,11 @@ def main() -> None:
     parser.add_argument("--dialogues", type=int, default=60)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--model")
+    parser.add_argument("--heard", type=Path, nargs="+", metavar="FILE", help="really recognised dialogues")
     args = parser.parse_args()
     model = LocalModel(args.model)
-    pauses, ends = asyncio.run(measured(model, args.dialogues, args.seed))
+    dialogues = recognised(args.heard) if args.heard else generate(args.seed, args.dialogues, valid=True)
+    pauses, ends = asyncio.run(measured(model, dialogues, random.Random(args.seed)))
     model.close()
     quarter = (
         statistics.quantiles([p for _, p in pauses], n=4),
