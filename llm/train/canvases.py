@@ -24,7 +24,9 @@ ROUTING_WEIGHT = 3.0
 @dataclass(frozen=True)
 class Batch:
     """`clean` (b, l), `next_weight` (b, l): weight of predicting token i + 1 at i; `canvas` (b, m) with
-    its `target`, `weight`, `positions`; `sees` (b, m, l + m)."""
+    its `target`, `weight`, `positions`. What a canvas token sees: the first `limit` clean tokens, and those
+    of its own `group`, all of them or (`ordered`) only up to itself.
+    """
 
     clean: Tensor
     next_weight: Tensor
@@ -32,8 +34,18 @@ class Batch:
     target: Tensor
     weight: Tensor
     positions: Tensor
-    sees: Tensor
+    limit: Tensor
+    group: Tensor
+    ordered: Tensor
     tokens: int
+
+    @property
+    def sees(self) -> Tensor:
+        """The same as a mask (b, m, l + m)."""
+        clean, canvas = (torch.arange(t.shape[1], device=t.device) for t in (self.clean, self.canvas))
+        mine = self.group[:, :, None] == self.group[:, None, :]
+        later = self.ordered[:, :, None] & (canvas[None, :] > canvas[:, None])
+        return torch.cat([clean < self.limit[:, :, None], mine & ~later], 2)
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
@@ -135,12 +147,14 @@ def make_batch(
     target = torch.zeros(b, width, dtype=torch.long)
     weight = torch.zeros(b, width)
     positions = torch.zeros(b, width, dtype=torch.long)
-    sees = torch.zeros(b, width, length + width, dtype=torch.bool)
+    limit = torch.ones(b, width, dtype=torch.long)  # padding must see something, or softmax has no answer
+    group = torch.full((b, width), -1)
+    ordered = torch.zeros(b, width, dtype=torch.bool)
     for r, (clean, weights, canvas) in enumerate(rows):
         clean_t[r, : len(clean)] = torch.tensor(clean)
         next_weight[r, : len(clean) - 1] = torch.tensor(weights[1:])
         at = 0
-        for start, size, tokens, pause in canvas:
+        for number, (start, size, tokens, pause) in enumerate(canvas):
             span = slice(at, at + size)
             if pause:  # read word by word like the clean stream, beside what really came
                 noisy, learn = tokens, [False] * size
@@ -154,15 +168,10 @@ def make_batch(
             weight[r, span] = torch.tensor(
                 [float(on) * (PAD_WEIGHT if t in PADS else 1.0) for on, t in zip(learn, tokens, strict=True)]
             )
-            inside = torch.ones(size, size, dtype=torch.bool)
             if pause:
                 weight[r, at + size - 1] = PAUSE_WEIGHT
-                inside = inside.tril()
             positions[r, span] = torch.arange(start, start + size)
-            sees[r, span, :start] = True
-            sees[r, span, length + at : length + at + size] = inside
+            limit[r, span], group[r, span], ordered[r, span] = start, number, pause
             at += size
-        sees[r, at:, 0] = True  # padding rows must see something, or softmax has no answer
-    return Batch(
-        clean_t, next_weight, canvas_t, target, weight, positions, sees, sum(len(c) for c, _, _ in rows)
-    )
+    count = sum(len(clean) for clean, _, _ in rows)
+    return Batch(clean_t, next_weight, canvas_t, target, weight, positions, limit, group, ordered, count)
