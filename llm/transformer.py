@@ -8,6 +8,7 @@ canvas sees the clean tokens strictly before its first position and nothing of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +16,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries (b, heads, m, width), keys and values (b, kv_heads, l + m, width) -> like the queries."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +229,12 @@ class Transformer(nn.Module):
         return normed
 
     def train_pass(
-        self, clean: Tensor, canvas: Tensor, positions: Tensor, sees: Tensor
+        self, clean: Tensor, canvas: Tensor, positions: Tensor, sees: Tensor | Attend
     ) -> tuple[Tensor, Tensor]:
         """Read `clean` (b, l) and write `canvas` (b, m) at once; hidden states of both.
 
         `positions` (b, m): each canvas token's place in the dialogue. `sees` (b, m, l + m), bool: the
-        clean tokens before the canvas, and the canvas itself.
+        clean tokens before the canvas, and the canvas itself; or an attention that keeps to it.
         """
         length = clean.shape[1]
         x = self.embed_tokens(torch.cat([clean, canvas], 1))
@@ -238,17 +242,21 @@ class Transformer(nn.Module):
         cos, sin = rope_table(
             torch.cat([places, positions], 1)[:, None], self.config.head_width, self.config.rope_theta
         )
-        mask = sees[:, None]
         for layer in self.blocks:
-            x = self._train_block(layer, x, cos, sin, mask, length)
+            x = self._train_block(layer, x, cos, sin, sees, length)
         x = self.norm(x)
         return x[:, :length], x[:, length:]
 
     @staticmethod
-    def _train_block(layer: Block, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, length: int) -> Tensor:
+    def _train_block(
+        layer: Block, x: Tensor, cos: Tensor, sin: Tensor, sees: Tensor | Attend, length: int
+    ) -> Tensor:
         attn = layer.self_attn
         q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
         reading = attn.attend(q[:, :, :length], k[:, :, :length], v[:, :, :length], causal=True)
-        writing = attn.attend(q[:, :, length:], k, v, mask)
+        if isinstance(sees, Tensor):
+            writing = attn.attend(q[:, :, length:], k, v, sees[:, None])
+        else:
+            writing = sees(q[:, :, length:], k, v)
         x = x + layer.drop(attn.merge(torch.cat([reading, writing], 2)))
         return layer.feed_forward(x)

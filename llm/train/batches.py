@@ -1,9 +1,14 @@
-"""Which dialogues a training step sees: a pure function of (seed, step), so a run resumes anywhere."""
+"""Which dialogues a training step sees: a pure function of (seed, step), so a run resumes anywhere.
+
+Dialogues differ in length by ten to one. A small step takes neighbours in length out of a pool; a large one
+sorts all of its dialogues and cuts them into several batches of little padding, for one update.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import lzma
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +21,8 @@ from stretto.llm.train.augment import heard_dialogue, rename, subset_tools
 from stretto.llm.train.canvases import Batch, make_batch
 from stretto.llm.train.drills import Drills
 
+MULTIPLE = 128
+"""Lengths of large batches are rounded up to it, so that a GPU meets few shapes."""
 RECOGNISED = 0.3
 """Strength of made-up damage to words that a recogniser wrote: it did its own."""
 
@@ -32,7 +39,7 @@ def load_dialogues(paths: Sequence[str], split: str = "train") -> list[bytes]:
     """One JSON line a dialogue, as bytes; lines of another split are an error, not skipped."""
     lines: list[bytes] = []
     for path in paths:
-        with gzip.open(path, "rb") as file:
+        with lzma.open(path, "rb") if path.endswith(".xz") else gzip.open(path, "rb") as file:
             for line in file:
                 lines.append(line)
         if lines and json.loads(lines[-1])["split"] != split:
@@ -46,16 +53,16 @@ class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
     `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
-    dialogues whose names become random words.
+    dialogues whose names become random words. `most`: padded tokens of a batch, where a step has several.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
-        shifted: bool = False,
+        shifted: bool = False, most: int = 0,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
-        self.renamed, self.shifted = renamed, shifted
+        self.renamed, self.shifted, self.most = renamed, shifted, most
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.drilled, self.drills = drilled, Drills(tokenizer)
@@ -76,17 +83,44 @@ class Batches:
             kept.append(segment)
         return kept if any(s.kind in ("say", "call") for s in kept) else []
 
-    def batch(self, step: int) -> Batch:
-        """About `tokens` clean tokens of dialogues of similar length."""
+    def batch(self, step: int) -> list[Batch]:
+        """About `tokens` clean tokens, in batches of dialogues of similar length."""
         rng = random.Random(f"{self.seed}/{step}")
         if self.drilled is not None and rng.random() < self.drilled(step):
-            return self._drill(rng)
-        pool: list[list[Segment]] = []
-        while len(pool) < 24:
+            return [self._drill(rng)]
+        return self._large(rng) if self.most else [self._small(rng)]
+
+    def _large(self, rng: random.Random) -> list[Batch]:
+        """All dialogues drawn, sorted by length and cut into batches; drawn until the step is full."""
+        drawn: list[list[Segment]] = []
+        total = 0
+        while total < self.tokens:
+            segments = self._draw(rng)
+            drawn.append(segments)
+            total += sum(len(s.ids) for s in segments)
+        drawn.sort(key=lambda segments: sum(len(s.ids) for s in segments))
+        batches: list[Batch] = []
+        rows: list[list[Segment]] = []
+        for at, segments in enumerate(drawn):
+            rows.append(segments)
+            last = at + 1 == len(drawn)
+            widest = 2 * sum(len(s.ids) for s in (segments if last else drawn[at + 1]))
+            if last or (len(rows) + 1) * widest > self.most:
+                batches.append(make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple=MULTIPLE))
+                rows = []
+        return batches
+
+    def _draw(self, rng: random.Random) -> list[Segment]:
+        while True:
             (source,) = rng.choices(self.lines, self.shares)
             segments = self.segments(json.loads(rng.choice(source)), rng)
             if segments:
-                pool.append(segments)
+                return segments
+
+    def _small(self, rng: random.Random) -> Batch:
+        pool: list[list[Segment]] = []
+        while len(pool) < 24:
+            pool.append(self._draw(rng))
         sizes = [sum(len(s.ids) for s in one) for one in pool]
         anchor = sizes[0]  # dialogue 0 is drawn fairly; its nearest neighbours in length keep padding low
         order = sorted(range(len(pool)), key=lambda i: abs(sizes[i] - anchor))

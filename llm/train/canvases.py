@@ -112,13 +112,18 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
 
 
 def make_batch(
-    dialogues: Sequence[Sequence[Segment]], vocab: int, rng: random.Random, shifted: bool = False
+    dialogues: Sequence[Sequence[Segment]],
+    vocab: int,
+    rng: random.Random,
+    shifted: bool = False,
+    multiple: int = 1,
 ) -> Batch:
     """Tensors for dialogues of similar length; every agent segment becomes one canvas.
 
     `shifted`: the model predicts a canvas token one place before it (`Config.shifted`), so that what
     stands on the canvas begins with the clean token before it. Only such a model learns from pauses: what
     was heard before one is read causally, off the clean stream, for the sake of what comes next.
+    `multiple`: both lengths are rounded up to one.
     """
     rows = []
     for segments in dialogues:
@@ -139,8 +144,8 @@ def make_batch(
             start += len(segment.ids)
         rows.append((clean, weights, canvas))
     b = len(rows)
-    length = max(len(clean) for clean, _, _ in rows)
-    width = max(sum(size for _, size, _, _ in canvas) for _, _, canvas in rows)
+    length = -(-max(len(clean) for clean, _, _ in rows) // multiple) * multiple
+    width = -(-max(sum(size for _, size, _, _ in canvas) for _, _, canvas in rows) // multiple) * multiple
     clean_t = torch.full((b, length), END)
     next_weight = torch.zeros(b, length)
     canvas_t = torch.full((b, width), MASK)

@@ -20,7 +20,7 @@ from stretto.llm.tokenizer import CALL, END, MARKS, SAY, SYSTEM, TOOL, USER, emb
 from stretto.llm.train.batches import Batches, Source
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.presets import HALF
-from stretto.llm.train.train import losses
+from stretto.llm.train.train import mean_losses
 from stretto.llm.train.vocabulary import smollm2_rows
 from stretto.llm.transformer import Block, Transformer
 from torch import Tensor
@@ -86,13 +86,13 @@ def keep_layers(model: Transformer, kept: Sequence[Block]) -> None:
 
 
 @torch.no_grad()
-def reading_loss(model: Transformer, batches: Sequence[Batch]) -> float:
+def reading_loss(model: Transformer, batches: Sequence[Sequence[Batch]]) -> float:
     """Mean next-token loss of the agent's tokens, in nats."""
     with torch.autocast("cpu", torch.bfloat16):
-        return sum(losses(model, batch)[0].item() for batch in batches) / len(batches)
+        return mean_losses(model, batches)[0]
 
 
-def prune(model: Transformer, batches: Sequence[Batch], layers: int) -> list[int]:
+def prune(model: Transformer, batches: Sequence[Sequence[Batch]], layers: int) -> list[int]:
     """Leave out layer after layer, each time the one that is missed least; indices of those kept."""
     kept = list(enumerate(model.blocks))
     while len(kept) > layers:

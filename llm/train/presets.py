@@ -42,7 +42,17 @@ class Preset:
     drills: tuple[tuple[int, float], ...] = ()
     """(from step, share): steps that train copying drills instead of dialogues."""
     seed: int = 1
+    minutes: float = 0.0
+    """Of training; as many steps as fit, `steps` at most. 0: `steps`."""
+    most: int = 0
+    """Padded tokens of a batch, where a step is made of several; 0: one batch a step."""
+    workers: int = 0
+    """Processes that make batches ahead."""
     compile: bool = False
+    flex: bool = False
+    """FlexAttention on the canvases instead of a dense mask."""
+    save_seconds: float = 0.0
+    """A checkpoint at least so often; 0: only after `eval_every` steps."""
     log_every: int = 25
     eval_every: int = 100
     eval_batches: int = 8
@@ -71,6 +81,25 @@ PRESETS = {
         renamed=0.4,
         log_every=10,
         eval_batches=4,
+    ),
+    "h200": Preset(
+        HALF,
+        steps=20_000,
+        minutes=20.0,
+        tokens=65_536,
+        most=49_152,
+        workers=14,
+        causal_share=0.5,
+        muon_lr=0.0,
+        adam_lr=6e-4,
+        ema=0.998,
+        renamed=0.4,
+        shares={**TASKS, "sgd": 0.25, "star": 0.08, "concierge": 0.58},
+        compile=True,
+        flex=True,
+        save_seconds=120.0,
+        eval_every=1_000_000,
+        eval_batches=16,
     ),
     "cpu": Preset(
         SMALL,

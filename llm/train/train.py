@@ -3,7 +3,8 @@
     stretto llm train --preset cpu --data DATA --concierge FILE… --out runs/cpu [--resume]
 
 The same code runs on CPU and GPU. A run stops at any moment and goes on with `--resume` from its last
-checkpoint: weights, optimisers and position; batches are a function of (seed, step).
+checkpoint: weights, optimisers and position; batches are a function of (seed, step). A preset with minutes
+instead of steps measures its pace and ends in time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.circuits import seed_copying
+from stretto.llm.train.flex import flex_attend
+from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS, Preset
 from stretto.llm.train.vocabulary import smollm2_rows
 from stretto.llm.transformer import Transformer
@@ -39,16 +42,36 @@ def schedule(step: int, steps: int, warmup: float = 0.02, decay: float = 0.25) -
     return 1.0 if done < 1 - decay else max(0.0, (1 - done) / decay)
 
 
-def losses(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Weighted mean next-token loss of the clean stream, and denoising loss of the canvases (nats)."""
-    reading, writing = model.train_pass(batch.clean, batch.canvas, batch.positions, batch.sees)
-    at = batch.next_weight > 0
-    nexts = torch.roll(batch.clean, -1, 1)[at]
-    causal = F.cross_entropy(model.logits(reading[at]).float(), nexts, reduction="none")
-    causal = (causal * batch.next_weight[at]).sum() / batch.next_weight.sum()
-    at = batch.weight > 0
-    denoise = F.cross_entropy(model.logits(writing[at]).float(), batch.target[at], reduction="none")
-    return causal, (denoise * batch.weight[at]).sum() / batch.weight.sum()
+Pass = Callable[..., tuple[Tensor, Tensor]]
+"""`Transformer.train_pass`, compiled or not."""
+
+
+def losses(
+    model: Transformer, batches: Sequence[Batch], run: Pass | None = None, flex: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Next-token loss of the clean streams and denoising loss of the canvases (nats), batch by batch.
+
+    Each is a part of the weighted mean over all batches: their sum is the loss of the step.
+    """
+    run = run or model.train_pass
+    nexts_in_all = sum(float(b.next_weight.sum()) for b in batches)
+    masks_in_all = sum(float(b.weight.sum()) for b in batches)
+    for batch in batches:
+        sees = flex_attend(batch) if flex else batch.sees
+        reading, writing = run(batch.clean, batch.canvas, batch.positions, sees)
+        at = batch.next_weight > 0
+        nexts = torch.roll(batch.clean, -1, 1)[at]
+        causal = F.cross_entropy(model.logits(reading[at]).float(), nexts, reduction="none")
+        causal = (causal * batch.next_weight[at]).sum() / nexts_in_all
+        at = batch.weight > 0
+        denoise = F.cross_entropy(model.logits(writing[at]).float(), batch.target[at], reduction="none")
+        yield causal, (denoise * batch.weight[at]).sum() / masks_in_all
+
+
+def mean_losses(model: Transformer, steps: Sequence[Sequence[Batch]]) -> tuple[float, float]:
+    """Both losses, averaged over steps."""
+    found = [(c.item(), d.item()) for batches in steps for c, d in losses(model, batches)]
+    return sum(c for c, _ in found) / len(steps), sum(d for _, d in found) / len(steps)
 
 
 def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer]:
@@ -113,9 +136,22 @@ def train(
     device: str,
     gguf: str | None,
     init: str | None = None,
+    saved: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Run the preset's steps; writes `log.jsonl`, `state.pt` and the averaged weights into `out`."""
+    """Run the preset's steps; writes `log.jsonl`, `state.pt` and the averaged weights into `out`.
+
+    `saved` is called after every checkpoint.
+    """
     torch.manual_seed(preset.seed)
+    start = 0
+    state = None
+    if resume and (out / "state.pt").exists():
+        state = torch.load(out / "state.pt", map_location="cpu", weights_only=True)
+        start = state["step"]
+    # Batches first: their processes are forked, and must not be after CUDA is touched.
+    ready = prefetched(batches.batch, range(start, preset.steps), preset.workers)
+    coming = next(ready, None)
+    checks = [valid.batch(i) for i in range(preset.eval_batches)]
     model = Transformer(replace(preset.model, vocab=batches.tokenizer.size)).to(device)
     if gguf:
         seed_embeddings(model, gguf, batches.tokenizer)
@@ -126,28 +162,33 @@ def train(
     opts = optimisers(model, preset)
     base_lr = [[g["lr"] for g in o.param_groups] for o in opts]
     ema = {n: p.detach().clone() for n, p in model.named_parameters()}
-    start, seen, spent = 0, 0, 0.0
-    out.mkdir(parents=True, exist_ok=True)
-    if resume and (out / "state.pt").exists():
-        state = torch.load(out / "state.pt", map_location=device, weights_only=True)
+    seen, spent = 0, 0.0
+    if state is not None:
         model.load_state_dict(state["model"])
-        for opt, saved in zip(opts, state["optimisers"], strict=True):
-            opt.load_state_dict(saved)
-        ema, start, seen, spent = state["ema"], state["step"], state["tokens"], state["seconds"]
-    run = torch.compile(losses) if preset.compile else losses
+        for opt, kept in zip(opts, state["optimisers"], strict=True):
+            opt.load_state_dict(kept)
+        ema = {n: t.to(device) for n, t in state["ema"].items()}
+        seen, spent = state["tokens"], state["seconds"]
+    out.mkdir(parents=True, exist_ok=True)
+    run: Pass = torch.compile(model.train_pass, dynamic=True) if preset.compile else model.train_pass
     amp = torch.autocast(device, torch.bfloat16)
     log = (out / "log.jsonl").open("a")
-    clock = time.monotonic()
+    pace = Pace(preset.steps, preset.minutes, spent)
+    logged, wrote = (start, seen), time.monotonic()
     sums = torch.zeros(2)
     row: dict[str, float] = {"step": start, "tokens": seen}
-    for step in range(start, preset.steps):
-        batch = batches.batch(step).to(device)
+    step = start
+    while coming is not None and step < pace.steps:
+        now = [batch.to(device) for batch in coming]
         for opt, lrs in zip(opts, base_lr, strict=True):
             for group, lr in zip(opt.param_groups, lrs, strict=True):
-                group["lr"] = lr * schedule(step, preset.steps)
+                group["lr"] = lr * schedule(step, pace.steps)
+        found: list[tuple[Tensor, Tensor]] = []
         with amp:
-            causal, denoise = run(model, batch)
-        torch.autograd.backward(preset.causal_share * causal + denoise)
+            for causal, denoise in losses(model, now, run, preset.flex):
+                torch.autograd.backward(preset.causal_share * causal + denoise)
+                found.append((causal.detach(), denoise.detach()))
+        coming = next(ready, None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -155,49 +196,82 @@ def train(
         decay = min(preset.ema, (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.values()), [p.detach() for p in model.parameters()], 1 - decay)
-        seen += batch.tokens
-        sums += torch.tensor([causal.item(), denoise.item()])
+        seen += sum(batch.tokens for batch in now)
+        sums += torch.tensor([[c.item(), d.item()] for c, d in found]).sum(0)
         if not math.isfinite(sums.sum().item()):
             raise FloatingPointError(f"the loss is no number at step {step}; lower the learning rates")
-        last = step + 1 == preset.steps
-        if (step + 1) % preset.log_every == 0 or last:
-            spent += time.monotonic() - clock
-            clock = time.monotonic()
-            mean = (sums / ((step % preset.log_every) + 1)).tolist()
+        step += 1
+        pace.step(step)
+        last = coming is None or step >= pace.steps
+        if step % preset.log_every == 0 or last:
+            mean = (sums / max(1, step - logged[0])).tolist()
             sums.zero_()
+            took = pace.seconds - row.get("seconds", spent)
             row = {
-                "step": step + 1,
+                "step": step,
                 "tokens": seen,
-                "seconds": round(spent),
+                "seconds": round(pace.seconds),
                 "causal": mean[0],
                 "denoise": mean[1],
+                "tokens_per_second": round((seen - logged[1]) / max(took, 1e-3)),
             }
-            if (step + 1) % preset.eval_every == 0 or last:
+            logged = (step, seen)
+            due = preset.save_seconds and time.monotonic() - wrote >= preset.save_seconds
+            if step % preset.eval_every == 0 or last or due:
                 model.eval()
                 with torch.no_grad(), ema_weights(model, ema), amp:
-                    scores = torch.tensor(
-                        [
-                            [x.item() for x in losses(model, valid.batch(i).to(device))]
-                            for i in range(preset.eval_batches)
-                        ]
-                    ).mean(0)
+                    scores = mean_losses(model, [[b.to(device) for b in check] for check in checks])
                 model.train()
-                row |= {"valid_causal": scores[0].item(), "valid_denoise": scores[1].item()}
+                row |= {"valid_causal": scores[0], "valid_denoise": scores[1]}
                 save(out, model.config, ema)
                 state = {
                     "model": model.state_dict(), "optimisers": [o.state_dict() for o in opts],
-                    "ema": ema, "step": step + 1, "tokens": seen, "seconds": spent,
+                    "ema": ema, "step": step, "tokens": seen, "seconds": pace.seconds,
                 }  # fmt: skip
                 torch.save(state, out / "state.pt.part")
                 os.replace(out / "state.pt.part", out / "state.pt")
+                wrote = time.monotonic()
             row = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
             print(json.dumps(row), file=log, flush=True)
             print(
-                f"{step + 1}/{preset.steps} " + " ".join(f"{k} {v}" for k, v in row.items() if k != "step"),
+                f"{step}/{pace.steps} " + " ".join(f"{k} {v}" for k, v in row.items() if k != "step"),
                 flush=True,
             )
+            if saved is not None and "valid_causal" in row:
+                saved(out)
+    ready.close()
     log.close()
     return {"steps": row["step"], "tokens": seen, "loss": row.get("causal", 0.0) + row.get("denoise", 0.0)}
+
+
+class Pace:
+    """How many steps fit: the preset's, or as many as its minutes allow at the pace so far."""
+
+    SLOW = 10
+    """First steps that are not counted: compilation, first touch of memory."""
+
+    def __init__(self, steps: int, minutes: float, spent: float) -> None:
+        self.steps = steps
+        self._most, self._budget, self._spent = steps, minutes * 60, spent
+        self._began = time.monotonic()
+        self._mark: tuple[int, float] | None = None
+        self._count = 0
+
+    @property
+    def seconds(self) -> float:
+        """Of this run and those that it resumes."""
+        return self._spent + time.monotonic() - self._began
+
+    def step(self, done: int) -> None:
+        """`done` steps are behind; until the rates begin to fall, say how many it will be."""
+        self._count += 1
+        if not self._budget or self._count < self.SLOW:
+            return
+        if self._mark is None:
+            self._mark = (done, self.seconds)
+        elif self._count % 10 == 0 and done < 0.7 * self.steps:
+            each = (self.seconds - self._mark[1]) / (done - self._mark[0])
+            self.steps = min(self._most, done + max(1, int((self._budget - self.seconds) / each)))
 
 
 def train_command(args: argparse.Namespace) -> dict[str, float]:
@@ -228,6 +302,7 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         drilled=preset.drilled,
         renamed=preset.renamed,
         shifted=preset.model.shifted,
+        most=preset.most,
     )
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
     valid = Batches(

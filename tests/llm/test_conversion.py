@@ -39,7 +39,7 @@ def test_layers_that_do_nothing_are_the_first_to_go() -> None:
         ids.append(int(model.logits(model.read(torch.tensor(ids), model.new_cache(64))[-1]).argmax()))
     segments = [Segment("system", (SYSTEM,), (20, 21, END)), Segment("say", (SAY,), tuple(ids[5:]))]
     batch = make_batch([segments], TINY.vocab, random.Random(0), shifted=True)
-    before = reading_loss(model, [batch])
-    assert prune(model, [batch], 2) == [0, 2]
+    before = reading_loss(model, [[batch]])
+    assert prune(model, [[batch]], 2) == [0, 2]
     assert model.config.layers == len(model.blocks) == 2
-    assert abs(reading_loss(model, [batch]) - before) < 1e-3
+    assert abs(reading_loss(model, [[batch]]) - before) < 1e-3

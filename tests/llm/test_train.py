@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import itertools
 import json
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,50 +22,21 @@ from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, USER, embedded_tok
 from stretto.llm.train import train as training
 from stretto.llm.train.augment import damage, subset_tools
 from stretto.llm.train.batches import Batches, Source, load_dialogues
-from stretto.llm.train.canvases import causal_weights, corrupt, fill, make_batch
-from stretto.llm.train.train import schedule, train_command
+from stretto.llm.train.canvases import Batch, causal_weights, corrupt, fill, make_batch
+from stretto.llm.train.flex import flex_attend
+from stretto.llm.train.prefetch import prefetched
+from stretto.llm.train.presets import PRESETS
+from stretto.llm.train.train import Pace, mean_losses, schedule, train_command
+from stretto.llm.transformer import Transformer
+from torch import Tensor
 
-TOOLS = [
-    {
-        "name": name,
-        "description": "Do it.",
-        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
-    }
-    for name in ("book", "cancel", "move")
-]
-
-
-def dialogue(number: int, split: str = "train") -> dict[str, object]:
-    day = f"day {number}"
-    call = [{"name": "book", "arguments": {"day": day}}]
-    return {
-        "split": split,
-        "tools": TOOLS,
-        "messages": [
-            {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": f"Book {day}, please."},
-            {"role": "assistant", "content": None, "tool_calls": call},
-            {"role": "tool", "name": "book", "content": '{"ok":true}'},
-            {"role": "assistant", "content": f"Booked for {day}."},
-        ],
-    }
-
-
-def write(path: Path, split: str) -> str:
-    with gzip.open(path, "wt") as file:
-        file.writelines(json.dumps(dialogue(i, split)) + "\n" for i in range(40))
-    return str(path)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> tuple[str, str]:
-    return write(tmp_path / "a.train.jsonl.gz", "train"), write(tmp_path / "a.valid.jsonl.gz", "valid")
+Make = Callable[[int], dict[str, Any]]
 
 
 def arguments(files: tuple[str, str], out: Path, steps: int, resume: bool = False) -> argparse.Namespace:
     return argparse.Namespace(
-        preset="cpu-smoke", data=None, concierge=[files[0]], concierge_valid=[files[1]], heard=[files[0]], out=str(out),
-        resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1,
+        preset="cpu-smoke", data=None, concierge=[files[0]], concierge_valid=[files[1]], heard=[files[0]],
+        out=str(out), resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1,
     )  # fmt: skip
 
 
@@ -135,12 +107,72 @@ def test_a_batch_is_a_function_of_seed_and_step(files: tuple[str, str]) -> None:
     def batches(seed: int) -> Batches:
         return Batches(embedded_tokenizer(), {"x": Source((files[0],), 1.0)}, seed, 600)
 
-    one, again, other = batches(1).batch(7), batches(1).batch(7), batches(2).batch(7)
+    ((one,), (again,), (other,)) = batches(1).batch(7), batches(1).batch(7), batches(2).batch(7)
     assert torch.equal(one.canvas, again.canvas) and torch.equal(one.clean, again.clean)
     assert one.clean.shape != other.clean.shape or not torch.equal(one.clean, other.clean)
 
 
-def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before() -> None:
+def same(one: Batch, other: Batch) -> bool:
+    return all(
+        torch.equal(value, vars(other)[name]) if isinstance(value, Tensor) else value == vars(other)[name]
+        for name, value in vars(one).items()
+    )
+
+
+def large(files: tuple[str, str]) -> Batches:
+    source = {"x": Source((files[0],), 1.0)}
+    return Batches(embedded_tokenizer(), source, 1, 3000, shifted=True, most=2000)
+
+
+def test_a_large_step_is_cut_into_batches_of_few_shapes(files: tuple[str, str]) -> None:
+    parts = large(files).batch(3)
+    assert len(parts) > 1 and sum(part.tokens for part in parts) >= 3000
+    assert all(part.clean.shape[1] % 128 == 0 and part.canvas.shape[1] % 128 == 0 for part in parts)
+    model = Transformer(replace(PRESETS["cpu-smoke"].model, vocab=embedded_tokenizer().size, shifted=True))
+    causal, denoise = mean_losses(model, [parts])
+    whole = sum(float(part.weight.sum()) for part in parts)
+    each = [mean_losses(model, [[part]])[1] * float(part.weight.sum()) / whole for part in parts]
+    assert denoise == pytest.approx(sum(each), rel=1e-4) and causal > 0
+
+
+def test_batches_made_ahead_are_the_same(files: tuple[str, str]) -> None:
+    batches = large(files)
+    ahead = list(prefetched(batches.batch, range(2, 7), workers=2))
+    assert len(ahead) == 5
+    for step, parts in zip(range(2, 7), ahead, strict=True):
+        assert all(map(same, parts, batches.batch(step)))
+
+
+def test_flex_attention_sees_what_the_mask_says(dialogue: Make, files: tuple[str, str]) -> None:
+    torch.manual_seed(0)
+    paused: dict[str, Any] = dialogue(3)
+    paused["messages"][1]["pauses"] = [["I need a.", "table please"]]
+    tokenizer = embedded_tokenizer()
+    rows = [dialogue_segments(tokenizer, one) for one in (paused, dialogue(4))]
+    batch = make_batch(rows, tokenizer.size, random.Random(0), shifted=True, multiple=128)
+    model = Transformer(replace(PRESETS["cpu-smoke"].model, vocab=tokenizer.size, shifted=True))
+    model.eval().requires_grad_(False)  # unfused, it has no gradient on a CPU
+    dense = model.train_pass(batch.clean, batch.canvas, batch.positions, batch.sees)
+    flex = model.train_pass(batch.clean, batch.canvas, batch.positions, flex_attend(batch))
+    real = batch.group >= 0
+    torch.testing.assert_close(flex[0], dense[0])
+    torch.testing.assert_close(flex[1][real], dense[1][real], rtol=1e-4, atol=1e-5)
+
+
+def test_minutes_decide_how_many_steps_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    pace = Pace(steps=1000, minutes=2.0, spent=20.0)  # 100 s are left; the first steps compile
+    done = 0
+    while done < pace.steps:
+        clock[0] += 5.0 if done < Pace.SLOW - 1 else 0.5
+        done += 1
+        pace.step(done)
+    assert pace.seconds == pytest.approx(120.0, abs=2.0) and 100 < pace.steps < 150
+    assert Pace(50, 0.0, 0.0).steps == 50
+
+
+def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before(dialogue: Make) -> None:
     tokenizer = embedded_tokenizer()
     segments = dialogue_segments(tokenizer, dialogue(3))
     batch = make_batch([segments], tokenizer.size, random.Random(0))
@@ -159,7 +191,7 @@ def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before() ->
         assert sees[length + at]
 
 
-def test_what_was_heard_before_a_pause_is_read_word_by_word_for_what_came_next() -> None:
+def test_what_was_heard_before_a_pause_is_read_word_by_word_for_what_came_next(dialogue: Make) -> None:
     tokenizer = embedded_tokenizer()
     paused: dict[str, Any] = dialogue(3)
     paused["messages"][1]["pauses"] = [["I need a.", "table please"]]
@@ -193,7 +225,7 @@ def test_corruption_marks_what_is_to_be_learnt(body: list[int], size: int, seed:
     assert all(on for n, on in zip(noisy, learn, strict=True) if n == MASK)
 
 
-def test_sources_whose_agent_never_speaks_do_not_train_the_routing() -> None:
+def test_sources_whose_agent_never_speaks_do_not_train_the_routing(dialogue: Make) -> None:
     tokenizer = embedded_tokenizer()
     silent = {**dialogue(1), "messages": dialogue(1)["messages"][:3]}
     segments = dialogue_segments(tokenizer, silent)
@@ -204,7 +236,7 @@ def test_sources_whose_agent_never_speaks_do_not_train_the_routing() -> None:
     assert causal_weights(speaking)[[t for s in speaking for t in s.ids].index(CALL)] > 0.0
 
 
-def test_system_and_results_are_not_learnt_but_the_end_of_the_caller_is() -> None:
+def test_system_and_results_are_not_learnt_but_the_end_of_the_caller_is(dialogue: Make) -> None:
     segments = dialogue_segments(embedded_tokenizer(), dialogue(1))
     weights = causal_weights(segments)
     at = 0
@@ -226,7 +258,7 @@ def test_damage_keeps_numbers(words: str, seed: int) -> None:
     assert all(any(c == d for d in kept) for c in digits)
 
 
-def test_a_dialogue_keeps_the_tools_it_calls() -> None:
+def test_a_dialogue_keeps_the_tools_it_calls(dialogue: Make) -> None:
     for seed in range(20):
         names = [t["name"] for t in subset_tools(dialogue(1), random.Random(seed))["tools"]]
         assert "book" in names
