@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from stretto.llm.denoise import EFFORT
 from stretto.llm.train.presets import PRESETS
 
 
@@ -34,6 +35,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     train.add_argument("--threads", type=int, default=1)
     train.set_defaults(run=run_train)
+    score = commands.add_parser("eval", help="scores on dialogues: calls, routing, replies, ends of turns")
+    score.add_argument("files", nargs="+", metavar="FILE.jsonl.gz")
+    score.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    score.add_argument("--mode", default="canvas", choices=("canvas", "causal"))
+    score.add_argument("--effort", default="medium", choices=tuple(EFFORT))
+    score.add_argument("--limit", type=int, help="a sample, stratified by source and by unseen tools")
+    score.add_argument("--seed", type=int, default=0)
+    score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    score.add_argument("--threads", type=int, default=1)
+    score.set_defaults(run=run_eval)
     pack = commands.add_parser("pack", help="all that a training run on a borrowed GPU needs, in one folder")
     pack.add_argument("folder", metavar="DIR", help="where to write it; what is there is replaced")
     pack.add_argument("--preset", default="h200", choices=sorted(PRESETS))
@@ -71,6 +82,38 @@ def run_export(args: argparse.Namespace) -> int:
         return _complain("export", error)
     sizes = {name: (Path(args.out) / name).stat().st_size for name in files}
     _report(args, sizes, out=str(Path(args.out)))
+    return 0
+
+
+def run_eval(args: argparse.Namespace) -> int:
+    """Score a model; 2 for files or weights that are not there, 1 where a package of [train] is missing."""
+    from stretto.llm.checkpoint import CheckpointError
+
+    if gone := [name for name in args.files if not Path(name).is_file()]:
+        return _complain("eval", f"there is no file {', '.join(gone)}: give dialogues (.jsonl.gz)")
+    try:
+        from stretto.llm.evaluate import run
+    except ModuleNotFoundError as error:
+        _complain("eval", f"{error.name} is missing: pip install 'stretto[train]'")
+        return 1
+
+    def done(count: int) -> None:
+        if not args.quiet and count % 10 == 0:
+            print(f"{count} dialogues", file=sys.stderr, flush=True)
+
+    try:
+        scores = run(
+            args.model, args.files, limit=args.limit, seed=args.seed, mode=args.mode, effort=args.effort,
+            device=args.device, threads=args.threads, done=done,
+        )  # fmt: skip
+    except (CheckpointError, OSError, ValueError) as error:
+        return _complain("eval", error)
+    if args.json:
+        print(json.dumps(scores))
+    elif not args.quiet:
+        for name, value in scores.items():
+            if name not in ("by_source", "seen", "unseen"):
+                print(f"{name:24} {value}")
     return 0
 
 

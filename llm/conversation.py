@@ -79,9 +79,16 @@ class Writing:
             more = yield from self._call()
 
     def _say(self) -> Generator[Canvas | Settled, None, bool]:
-        """Words; True if a call follows them."""
+        """A reply; True if a call follows it."""
         start = len(self.ids)
         head = self.ids[start - 1 :]
+        yield from self._words(start)
+        self.text = self.c.decode(self.ids[start:])
+        self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
+        return self.ids[-1] == CALL
+
+    def _words(self, start: int) -> Iterator[Canvas | Settled]:
+        """The words of a reply up to its end mark, canvas after canvas."""
         while True:
             self.next_logits()
             for step in write_words(self.forward, SAY_CANVAS, self.budget, self.late, bool(self.c.tools)):
@@ -95,10 +102,7 @@ class Writing:
                 self.ids.append(END)
                 closed = True
             if closed:
-                break
-        self.text = self.c.decode(self.ids[start:])
-        self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
-        return self.ids[-1] == CALL
+                return
 
     def _call(self) -> Generator[Canvas | Settled, None, bool]:
         """One call; True if another follows."""
@@ -106,6 +110,15 @@ class Writing:
         begin = len(self.ids)
         tool = self._choose_tool()
         start = len(self.ids)
+        yield from self._arguments(start, tool)
+        head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
+        self.segments.append(Segment("call", head, tuple(self.ids[start:])))
+        _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
+        self.calls.append(Call(f"call_{self.c.revision}_{len(self.calls)}", tool.name, arguments))
+        return self.ids[-1] == CALL
+
+    def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
+        """The arguments of a call up to its end mark, canvas after canvas."""
         automaton = self.c.model.vocabulary.compile(tool.parameters)
         state, left = 0, LONGEST_CALL
         tokenizer = self.c.model.tokenizer
@@ -123,13 +136,8 @@ class Writing:
                 yield self._canvas(step)
             self.ids += step.canvas[: step.length]
             if step.state is None or automaton.is_final(step.state):
-                break
+                return
             state = step.state
-        head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
-        self.segments.append(Segment("call", head, tuple(self.ids[start:])))
-        _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
-        self.calls.append(Call(f"call_{self.c.revision}_{len(self.calls)}", tool.name, arguments))
-        return self.ids[-1] == CALL
 
     def _choose_tool(self) -> ToolSpec:
         """Down the tree of tool names, asking the causal head where two names part."""
@@ -251,7 +259,7 @@ class LocalConversation:
             began = time.monotonic()
             self.revision += 1
             deadline = None if deadline_ms is None else began + deadline_ms / 1000
-            writing = await self._run(lambda: Writing(self, EFFORT[effort], deadline))
+            writing = await self._run(lambda: self.model.writer(self, EFFORT[effort], deadline))
             steps = writing.steps()
             while (item := await self._run(lambda: next(steps, None))) is not None:
                 yield item

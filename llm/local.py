@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
+from stretto.llm.causal import CausalWriting
 from stretto.llm.checkpoint import EMBEDDED, CheckpointError, load
 from stretto.llm.constraints.tokens import TokenVocabulary
-from stretto.llm.conversation import LocalConversation
+from stretto.llm.conversation import LocalConversation, Writing
 from stretto.llm.language_model import ToolSpec
 from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
+
+Mode = Literal["canvas", "causal"]
 
 
 def fast_dtype(device: str) -> torch.dtype:
@@ -29,12 +33,13 @@ class LocalModel:
     """Weights that hold conversations in this process.
 
     All forwards run in one worker thread, never on the event loop. `context`: tokens a conversation
-    keeps; older turns are dropped, the system text and the tools stay. Raises CheckpointError.
+    keeps; older turns are dropped, the system text and the tools stay. `mode`: "canvas", or "causal" to write
+    token by token with the same weights. Raises CheckpointError.
     """
 
     def __init__(
         self, folder: str | Path | None = None, *, device: str = "cpu", threads: int = 1, context: int = 1024,
-        model: Transformer | None = None, tokenizer: Tokenizer | None = None,
+        model: Transformer | None = None, tokenizer: Tokenizer | None = None, mode: Mode = "canvas",
     ) -> None:  # fmt: skip
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,6 +54,7 @@ class LocalModel:
                 "together; use a model that was trained with this tokenizer"
             )
         self.context = context
+        self.writer: type[Writing] = CausalWriting if mode == "causal" else Writing
         self.worker = ThreadPoolExecutor(1, "stretto-llm")
 
     @cached_property

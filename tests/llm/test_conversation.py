@@ -14,7 +14,7 @@ from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.conversation import LocalConversation
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.llm.local import LocalModel
-from stretto.llm.tokenizer import CALL, END, SAY, embedded_tokenizer
+from stretto.llm.tokenizer import CALL, END, MARKS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
 
 
@@ -220,3 +220,30 @@ def test_a_closed_conversation_and_an_odd_tool_say_so(model: LocalModel) -> None
             model.open("Be brief.", [Spec("odd", parameters=odd)])
 
     run(work)
+
+
+def test_the_causal_mode_writes_the_likeliest_token_each_time(model: LocalModel) -> None:
+    causal = LocalModel(model=model.transformer, context=256, mode="causal")
+
+    async def work() -> None:
+        conversation = causal.open("Be brief.", TOOLS)
+        steer(causal, conversation, CALL)
+        await conversation.hear("A table")
+        items, draft = await drafted(conversation)
+        specs = {t.name: t for t in TOOLS}
+        for call in draft.calls:
+            jsonschema.validate(call.arguments, specs[call.name].parameters)
+        assert draft.calls and draft.forwards > 0.9 * draft.tokens  # but for what names leave no choice
+        plain = causal.open("Be brief.", [])
+        await plain.hear("A table")
+        base = plain.prompt()
+        items, draft = await drafted(plain)
+        (said,) = draft.segments
+        for at in range(1, min(len(said), 12)):
+            logits = plain.sync([*base, *said[:at]]).clone()
+            logits[[i for i in range(len(MARKS)) if i != END]] = -torch.inf
+            assert said[at] == int(logits.argmax())
+        assert [len(item.tokens) for item in items if isinstance(item, Canvas)] == list(range(1, len(said)))
+
+    run(work)
+    causal.close()
