@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from stretto.agent.answer import answer
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.canned import CONCIERGE
 from stretto.llm.language_model import Effort, LanguageModel
+from stretto.llm.train.augment import damage
 from stretto.tools.concierge.caller import TextCaller
 from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.goals import Goal, describe, draw
@@ -46,8 +47,26 @@ def staged(seed: int, now: datetime = BENCH_NOW) -> tuple[Database, Goal, random
     return database, draw(database, now, rng, changes=True), rng
 
 
+Noise = Literal["none", "some", "full"]
+
+
+def line_of(noise: Noise, style: Style, rng: random.Random) -> Callable[[str], str]:
+    """What the line does to the caller's words; sets the style's rate of misheard values, too.
+
+    none: they arrive as written. some: names are misspelt and values misheard now and then. full: case,
+    punctuation, fillers, repeated and similar-sounding words besides, as in training.
+    """
+    if noise == "none":
+        style.misspelling = style.slips = 0.0
+    return (lambda words: damage(words, rng)) if noise == "full" else (lambda words: words)
+
+
 async def text_call(
-    model: LanguageModel, seed: int, effort: Effort = "medium", now: datetime = BENCH_NOW
+    model: LanguageModel,
+    seed: int,
+    effort: Effort = "medium",
+    now: datetime = BENCH_NOW,
+    noise: Noise = "some",
 ) -> TextCall:
     """Run one call to its end; the caller reads only the agent's words.
 
@@ -58,15 +77,18 @@ async def text_call(
     tools = concierge(database, lambda: now)
     conversation = model.open(system_text(now), [*(t.spec for t in tools), *BUILT_IN])
     runner = ToolRunner(tools)
-    caller = TextCaller(goal, Style.draw(rng, held_out=True), rng)
+    style = Style.draw(rng, held_out=True)
+    line = line_of(noise, style, random.Random(f"line/{seed}"))
+    caller = TextCaller(goal, style, rng)
     call = TextCall(seed, describe(goal), "+".join(t.kind for t in goal.tasks))
     await conversation.say(CONCIERGE.greeting)
     said = caller.open()
     for _ in range(MOST_TURNS):
         if not said.text:
             break
-        reply = await answer(conversation, runner, said.written, effort=effort)
-        call.turns.append({"caller": said.written, "agent": reply.text, "tools": reply.tools, "ms": reply.ms})
+        written = line(said.written)
+        reply = await answer(conversation, runner, written, effort=effort)
+        call.turns.append({"caller": written, "agent": reply.text, "tools": reply.tools, "ms": reply.ms})
         call.forwards += reply.forwards
         if said.hang_up or reply.hang_up or reply.transfer:
             break
@@ -77,9 +99,19 @@ async def text_call(
     return call
 
 
-async def simulate(model: LanguageModel, seeds: Sequence[int], effort: Effort = "medium") -> dict[str, Any]:
-    """Many calls; the share whose goal is met, and why the others failed."""
-    calls = [await text_call(model, seed, effort) for seed in seeds]
+async def simulate(
+    model: LanguageModel,
+    seeds: Sequence[int],
+    effort: Effort = "medium",
+    noise: Noise = "some",
+    done: Callable[[TextCall], None] | None = None,
+) -> dict[str, Any]:
+    """Many calls; the share whose goal is met, and why the others failed. `done` is told of every call."""
+    calls: list[TextCall] = []
+    for seed in seeds:
+        calls.append(await text_call(model, seed, effort, noise=noise))
+        if done is not None:
+            done(calls[-1])
     return {
         "calls": len(calls),
         "success": sum(c.met for c in calls) / max(len(calls), 1),

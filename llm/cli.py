@@ -67,6 +67,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export.set_defaults(run=run_export)
 
 
+def commands_of(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    """Where other rooms add theirs to `stretto llm`; only after `register`."""
+    groups = [a for a in subparsers.choices["llm"]._actions if isinstance(a, argparse._SubParsersAction)]
+    return groups[0]
+
+
 def _complain(command: str, message: object) -> int:
     print(f"stretto llm {command}: {message}", file=sys.stderr)
     return 2
