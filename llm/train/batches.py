@@ -20,6 +20,7 @@ from stretto.llm.tokenizer import Tokenizer
 from stretto.llm.train.augment import heard_dialogue, rename, subset_tools
 from stretto.llm.train.canvases import Batch, make_batch
 from stretto.llm.train.drills import Drills
+from stretto.llm.train.schemas import rename_tools
 
 MULTIPLE = 128
 """Lengths of large batches are rounded up to it, so that a GPU meets few shapes."""
@@ -53,16 +54,17 @@ class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
     `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
-    dialogues whose names become random words. `most`: padded tokens of a batch, where a step has several.
+    dialogues whose names become random words. `schemas`: share of all dialogues whose tools
+    have other names. `most`: padded tokens of a batch, where a step has several.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
-        shifted: bool = False, most: int = 0,
+        shifted: bool = False, most: int = 0, schemas: float = 0.0,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
-        self.renamed, self.shifted, self.most = renamed, shifted, most
+        self.renamed, self.shifted, self.most, self.schemas = renamed, shifted, most, schemas
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.drilled, self.drills = drilled, Drills(tokenizer)
@@ -72,6 +74,8 @@ class Batches:
         """One augmented dialogue, cut to `longest`; empty if nothing of the agent is left."""
         if dialogue.get("source") == "concierge" and rng.random() < self.renamed:
             dialogue = rename(dialogue, self.drills.words, rng)
+        if self.schemas and rng.random() < self.schemas:
+            dialogue = rename_tools(dialogue, rng)
         strength = RECOGNISED if dialogue.get("heard") else 1.0
         dialogue = heard_dialogue(subset_tools(dialogue, rng), rng, strength)
         kept: list[Segment] = []

@@ -49,7 +49,7 @@ def batches_of(folder: Path, run: Mapping[str, Any], preset: Preset) -> tuple[Ba
     most = preset.most
     trained = Batches(
         tokenizer, sources, preset.seed, preset.tokens, preset.longest, drilled=preset.drilled,
-        renamed=preset.renamed, shifted=preset.model.shifted, most=most,
+        renamed=preset.renamed, shifted=preset.model.shifted, most=most, schemas=preset.schemas,
     )  # fmt: skip
     held = {"valid": Source((str(folder / "valid.jsonl.xz"),), 1.0)}
     tokens = min(preset.tokens, 16_384)

@@ -32,6 +32,9 @@ class Preset:
     heard: float = 0.35
     """Share of the concierge dialogues whose callers were recognised, where such are given."""
     renamed: float = 0.7
+    """Share of the concierge dialogues whose names become random words."""
+    schemas: float = 0.0
+    """Share of all dialogues whose tools and arguments get other names."""
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
     gain_lr: float = 6e-3
@@ -94,6 +97,7 @@ PRESETS = {
         adam_lr=6e-4,
         ema=0.998,
         renamed=0.4,
+        schemas=0.3,
         shares={**TASKS, "sgd": 0.25, "star": 0.08, "concierge": 0.58},
         compile=True,
         flex=True,

@@ -303,6 +303,7 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         renamed=preset.renamed,
         shifted=preset.model.shifted,
         most=preset.most,
+        schemas=preset.schemas,
     )
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
     valid = Batches(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from hypothesis import given, settings
@@ -26,8 +27,10 @@ from stretto.llm.train.canvases import Batch, causal_weights, corrupt, fill, mak
 from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS
+from stretto.llm.train.schemas import rename_tools
 from stretto.llm.train.train import Pace, mean_losses, schedule, train_command
 from stretto.llm.transformer import Transformer
+from stretto.tools.concierge.dialogues import generate
 from torch import Tensor
 
 Make = Callable[[int], dict[str, Any]]
@@ -268,3 +271,32 @@ def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
     factors = [schedule(step, 100) for step in range(101)]
     assert factors[0] < 0.5 and factors[50] == 1.0 and factors[100] == 0.0
     assert all(b <= a for a, b in itertools.pairwise(factors[75:]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 9999))
+def test_renamed_tools_are_called_by_their_new_names(seed: int) -> None:
+    rng = random.Random(seed)
+    (held,) = generate(seed % 7, 1)
+    renamed = rename_tools(held, rng)
+    specs = {tool["name"]: tool for tool in renamed["tools"]}
+    assert len(specs) == len(held["tools"]) and {"hang_up", "transfer"} & set(specs)
+    pairs = list(zip(held["messages"], renamed["messages"], strict=True))
+    for before, after in pairs:
+        assert before.get("content") == after.get("content")
+        for old, new in zip(before.get("tool_calls", ()), after.get("tool_calls", ()), strict=True):
+            jsonschema.validate(new["arguments"], specs[new["name"]]["parameters"])
+            assert list(new["arguments"].values()) == list(old["arguments"].values())
+            assert specs[new["name"]]["description"] == next(
+                tool["description"] for tool in held["tools"] if tool["name"] == old["name"]
+            )
+        if after["role"] == "tool":
+            assert after["name"] in specs
+    assert rename_tools(held, random.Random(1), share=0.0)["tools"] == held["tools"]
+
+
+def test_most_tools_get_another_name() -> None:
+    (held,) = generate(3, 1)
+    old = {tool["name"] for tool in held["tools"]} - {"hang_up", "transfer"}
+    kept = [len(old & {t["name"] for t in rename_tools(held, random.Random(i))["tools"]}) for i in range(40)]
+    assert sum(kept) / len(kept) < 0.5 * len(old)
