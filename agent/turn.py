@@ -30,8 +30,8 @@ class TurnOptions:
 
     soft_end_ms: float = 120.0
     commit_silence_ms: float = 500.0
-    doubtful_silence_ms: float = 1000.0
-    unfinished_silence_ms: float = 1150.0
+    doubtful_silence_ms: float = 750.0
+    unfinished_silence_ms: float = 1050.0
     longest_silence_ms: float = 3000.0
     reopen_audio_ms: float = 1000.0
     use_p_end: bool = True

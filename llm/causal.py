@@ -9,10 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.conversation import LONGEST_CALL, LONGEST_REPLY, Writing
 from stretto.llm.denoise import Pass
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MARKS
+from torch import Tensor
 
 
 class CausalWriting(Writing):
@@ -33,21 +36,36 @@ class CausalWriting(Writing):
 
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
         automaton = self.c.model.vocabulary.compile(tool.parameters)
+        prior = self._prior(tool)
         state, left = 0, LONGEST_CALL
         while not automaton.is_final(state):
-            logits = self.next_logits().numpy()
-            allowed = automaton.allowed(state)
+            row = self.next_logits()
+            token, state = likeliest(row, automaton, state, left, prior(self.ids[start:]))
+            self.ids.append(token)
             left -= 1
-            for token in allowed[np.argsort(-logits[allowed], kind="stable")]:
-                following = automaton.advance(state, int(token))
-                # What could not be finished any more within the limit is not begun.
-                if following is not None and automaton.distance[following] <= left:
-                    break
-            assert following is not None
-            self.ids.append(int(token))
-            state = following
             yield self._written(start)
 
     def _written(self, start: int) -> Canvas:
         written = self.ids[start:]
         return self._canvas(Pass(tuple(written), len(written), False, len(written)))
+
+
+def likeliest(
+    row: Tensor, automaton: TokenAutomaton, state: int, left: int, prior: NDArray[np.float32] | None
+) -> tuple[int, int]:
+    """The likeliest token that the automaton allows and that leaves room to finish; the state behind it."""
+    scores = torch.log_softmax(row, -1).numpy()
+    if prior is not None:
+        scores = scores + prior
+    allowed = automaton.allowed(state)
+    values = scores[allowed]
+    while True:
+        place = int(values.argmax())
+        token = int(allowed[place])
+        following = automaton.advance(state, token)
+        # What could not be finished any more within the limit is not begun.
+        if following is not None and automaton.distance[following] <= left - 1:
+            return token, following
+        values[place] = -np.inf
+        if not np.isfinite(values).any():
+            raise ValueError(f"no call of {left} more tokens is possible from state {state}")

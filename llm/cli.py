@@ -39,6 +39,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument("files", nargs="+", metavar="FILE.jsonl.gz")
     score.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
     score.add_argument("--mode", default="canvas", choices=("canvas", "causal"))
+    score.add_argument("--sampler", default="verified", choices=("threshold", "verified"), help="of a canvas")
     score.add_argument("--effort", default="medium", choices=tuple(EFFORT))
     score.add_argument("--limit", type=int, help="a sample, stratified by source and by unseen tools")
     score.add_argument("--seed", type=int, default=0)
@@ -109,9 +110,10 @@ def run_eval(args: argparse.Namespace) -> int:
         if not args.quiet and count % 10 == 0:
             print(f"{count} dialogues", file=sys.stderr, flush=True)
 
+    sampler = "causal" if args.mode == "causal" else args.sampler
     try:
         scores = run(
-            args.model, args.files, limit=args.limit, seed=args.seed, mode=args.mode, effort=args.effort,
+            args.model, args.files, limit=args.limit, seed=args.seed, sampler=sampler, effort=args.effort,
             device=args.device, threads=args.threads, done=done,
         )  # fmt: skip
     except (CheckpointError, OSError, ValueError) as error:

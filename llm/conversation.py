@@ -121,12 +121,10 @@ class Writing:
         """The arguments of a call up to its end mark, canvas after canvas."""
         automaton = self.c.model.vocabulary.compile(tool.parameters)
         state, left = 0, LONGEST_CALL
-        tokenizer = self.c.model.tokenizer
-        spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
-        properties = tool.parameters.get("properties", {})
+        expected = self._prior(tool)
 
         def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
-            return spans.of(tokenizer.decode([*self.ids[start:], *written.tolist()]), properties)
+            return expected([*self.ids[start:], *written.tolist()])
 
         while True:
             self.next_logits()
@@ -138,6 +136,13 @@ class Writing:
             if step.state is None or automaton.is_final(step.state):
                 return
             state = step.state
+
+    def _prior(self, tool: ToolSpec) -> Callable[[list[int]], NDArray[np.float32] | None]:
+        """In free strings words of the conversation are preferred; given the arguments written so far."""
+        tokenizer = self.c.model.tokenizer
+        spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
+        properties = tool.parameters.get("properties", {})
+        return lambda written: spans.of(tokenizer.decode(written), properties)
 
     def _choose_tool(self) -> ToolSpec:
         """Down the tree of tool names, asking the causal head where two names part."""
@@ -213,6 +218,24 @@ class LocalConversation:
         self._read = list(ids)
         self._last = self.model.transformer.logits(hidden[-1]).float().cpu()
         return self._last
+
+    def read_on(self, ids: list[int], count: int) -> Tensor:
+        """Make the cache hold exactly `ids`; scores behind each of the last `count` tokens (count, vocab)."""
+        if self._read[: len(ids) - count] != ids[:-count]:
+            self.sync(ids[:-count])
+        self.roll_back(len(ids) - count)
+        device = self.model.transformer.embed_tokens.weight.device
+        hidden = self.model.transformer.read(torch.tensor(ids[-count:], device=device), self.cache)
+        self._read = list(ids)
+        scores = self.model.transformer.logits(hidden).float().cpu()
+        self._last = scores[-1]
+        return scores
+
+    def roll_back(self, length: int) -> None:
+        """Forget what was read after the first `length` tokens."""
+        if length < len(self._read):
+            self.cache.crop(length)
+            self._read, self._last = self._read[:length], None
 
     def words(self, draft: str = "") -> list[str]:
         """All that was said and returned so far, and `draft`."""

@@ -25,15 +25,19 @@ TERMINATORS = (END, CALL)
 
 @dataclass(frozen=True)
 class Budget:
-    """How sure a token must be to be committed, and the most passes over one canvas."""
+    """How sure a token must be to be committed, and the most passes over one canvas.
+
+    `accept`: what verification lets pass, a drafted token so likely beside the likeliest one (1: only that).
+    """
 
     threshold: float
     passes: int
+    accept: float = 1.0
 
 
 EFFORT: dict[Effort, Budget] = {
-    "minimal": Budget(0.5, 3),
-    "low": Budget(0.7, 6),
+    "minimal": Budget(0.5, 3, 0.1),
+    "low": Budget(0.7, 6, 0.3),
     "medium": Budget(0.85, 12),
     "high": Budget(0.95, 32),
 }

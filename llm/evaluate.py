@@ -24,7 +24,7 @@ from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.conversation import LocalConversation
 from stretto.llm.format import dialogue_segments
 from stretto.llm.language_model import Call, Draft, Effort
-from stretto.llm.local import LocalModel, Mode
+from stretto.llm.local import LocalModel, Sampler
 from stretto.llm.tokenizer import SAY
 
 Message = Mapping[str, Any]
@@ -282,14 +282,14 @@ def run(
     *,
     limit: int | None,
     seed: int,
-    mode: Mode,
+    sampler: Sampler,
     effort: Effort,
     device: str = "cpu",
     threads: int = 1,
     done: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """`stretto llm eval`: load, read, score. Raises CheckpointError for a folder without a model."""
-    model = LocalModel(folder, device=device, threads=threads, mode=mode)
+    model = LocalModel(folder, device=device, threads=threads, sampler=sampler)
     try:
         return asyncio.run(evaluate(model, read(files, limit, seed), effort, seed, done))
     finally:

@@ -17,8 +17,15 @@ from stretto.llm.language_model import ToolSpec
 from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
+from stretto.llm.verify import VerifiedWriting
 
-Mode = Literal["canvas", "causal"]
+Sampler = Literal["threshold", "verified", "causal"]
+"""A turn is written canvas by canvas, by confidence or checked by the causal mode; or token by token."""
+WRITERS: dict[Sampler, type[Writing]] = {
+    "threshold": Writing,
+    "verified": VerifiedWriting,
+    "causal": CausalWriting,
+}
 
 
 def fast_dtype(device: str) -> torch.dtype:
@@ -33,13 +40,13 @@ class LocalModel:
     """Weights that hold conversations in this process.
 
     All forwards run in one worker thread, never on the event loop. `context`: tokens a conversation
-    keeps; older turns are dropped, the system text and the tools stay. `mode`: "canvas", or "causal" to write
-    token by token with the same weights. Raises CheckpointError.
+    keeps; older turns are dropped, the system text and the tools stay. `sampler`: see `Sampler`. Raises
+    CheckpointError.
     """
 
     def __init__(
         self, folder: str | Path | None = None, *, device: str = "cpu", threads: int = 1, context: int = 1024,
-        model: Transformer | None = None, tokenizer: Tokenizer | None = None, mode: Mode = "canvas",
+        model: Transformer | None = None, tokenizer: Tokenizer | None = None, sampler: Sampler = "verified",
     ) -> None:  # fmt: skip
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,7 +61,7 @@ class LocalModel:
                 "together; use a model that was trained with this tokenizer"
             )
         self.context = context
-        self.writer: type[Writing] = CausalWriting if mode == "causal" else Writing
+        self.writer = WRITERS[sampler]
         self.worker = ThreadPoolExecutor(1, "stretto-llm")
 
     @cached_property

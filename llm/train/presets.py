@@ -75,7 +75,7 @@ HALF = Config(
 PRESETS = {
     "cpu-half": Preset(
         HALF,
-        steps=1180,
+        steps=2360,
         tokens=1400,
         causal_share=0.5,
         muon_lr=0.0,

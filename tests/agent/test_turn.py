@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stretto.agent.call import SessionOptions
 from stretto.agent.endings import asks_for_digits, looks_unfinished
 from stretto.agent.turn import (
     Commit,
@@ -102,15 +103,15 @@ def test_unfinished_words_wait():
         (1.1, SpeechStarted(1.0)),
         (2.12, SpeechEnded(2.0)),
         (2.3, Heard(1, 1, "I would like a table for.")),
-        (3.13, None),
-        (3.15, None),
+        (3.03, None),
+        (3.05, None),
     )
-    assert actions[-1] == (3.15, Commit(1, 1, 2.0))
+    assert actions[-1] == (3.05, Commit(1, 1, 2.0))
 
 
 @pytest.mark.parametrize(
     ("used", "p_end", "at"),
-    [(True, 0.05, 3.16), (True, 0.3, 3.0), (True, None, 3.0), (True, 0.9, 2.5), (False, 0.05, 2.5)],
+    [(True, 0.05, 3.06), (True, 0.4, 2.76), (True, None, 2.76), (True, 0.9, 2.5), (False, 0.05, 2.5)],
 )
 def test_p_end_counts_only_if_asked_for(used, p_end, at):
     machine = TurnMachine(TurnOptions(use_p_end=used))
@@ -145,6 +146,10 @@ def test_what_is_sealed_stays_closed():
     machine = TurnMachine()
     actions = play(machine, *COMMITTED, (2.52, Sealed()), (2.9, SpeechStarted(2.8)))
     assert actions[-1][1] == Open(2, 2.8)
+
+
+def test_a_session_takes_turns_as_the_machine_does_by_default() -> None:
+    assert SessionOptions().turn_options() == TurnOptions() and TurnOptions().use_p_end
 
 
 def test_options_must_grow():

@@ -121,8 +121,8 @@ def main() -> None:
         ("the defaults", TurnOptions()),
     ]
     for doubtful in (850.0, 1000.0):
-        for sure in (0.35, 0.5, 0.6, 0.7):
-            for low in (0.1, 0.2):
+        for sure in (0.5, 0.6, 0.7, 0.8):
+            for low in (0.2, 0.3):
                 options = TurnOptions(
                     use_p_end=True, p_end_sure=sure, p_end_unfinished=low, doubtful_silence_ms=doubtful
                 )

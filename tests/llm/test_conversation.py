@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import torch
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.conversation import LocalConversation
+from stretto.llm.conversation import SAY_CANVAS, LocalConversation, Writing
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.llm.local import LocalModel
 from stretto.llm.tokenizer import CALL, END, MARKS, SAY, embedded_tokenizer
@@ -223,7 +223,7 @@ def test_a_closed_conversation_and_an_odd_tool_say_so(model: LocalModel) -> None
 
 
 def test_the_causal_mode_writes_the_likeliest_token_each_time(model: LocalModel) -> None:
-    causal = LocalModel(model=model.transformer, context=256, mode="causal")
+    causal = LocalModel(model=model.transformer, context=256, sampler="causal")
 
     async def work() -> None:
         conversation = causal.open("Be brief.", TOOLS)
@@ -244,6 +244,73 @@ def test_the_causal_mode_writes_the_likeliest_token_each_time(model: LocalModel)
             logits[[i for i in range(len(MARKS)) if i != END]] = -torch.inf
             assert said[at] == int(logits.argmax())
         assert [len(item.tokens) for item in items if isinstance(item, Canvas)] == list(range(1, len(said)))
+
+    run(work)
+    causal.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_verified_canvases_say_what_the_causal_mode_says(seed: int) -> None:
+    torch.manual_seed(seed)
+    size = embedded_tokenizer().size
+    tiny = Config(
+        size, layers=2, width=32, heads=2, kv_heads=1, head_width=16, hidden=48, shifted=bool(seed % 2)
+    )
+    transformer = Transformer(tiny).eval()
+    verified, causal = (
+        LocalModel(model=transformer, context=256, sampler=sampler) for sampler in ("verified", "causal")
+    )
+
+    async def turn(local: LocalModel, mark: int) -> Draft:
+        conversation = local.open("Be brief.", TOOLS)
+        await conversation.hear(f"A table for {seed}")
+        real, prompt = conversation.sync, conversation.prompt()
+
+        def routed(ids: list[int]) -> torch.Tensor:  # only the first decision is steered
+            return _with(real(ids), mark) if ids == prompt else real(ids)
+
+        conversation.sync = routed  # type: ignore[method-assign]
+        return (await drafted(conversation))[1]
+
+    async def work() -> None:
+        for mark in (SAY, CALL):
+            one, other = await turn(verified, mark), await turn(causal, mark)
+            assert one.segments == other.segments and one.calls == other.calls
+
+    run(work)
+    verified.close()
+    causal.close()
+
+
+def test_a_draft_that_agrees_costs_two_forwards_a_canvas(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    causal = LocalModel(model=model.transformer, context=256, sampler="causal")
+
+    async def work() -> None:
+        plain = causal.open("Be brief.", [])
+        await plain.hear("A table")
+        (said,) = (await drafted(plain))[1].segments
+        oracle: dict[tuple[int, ...], int] = {said[:at]: said[at] for at in range(1, len(said))}
+
+        def agreeing(writing: Writing, canvas: torch.Tensor) -> torch.Tensor:
+            writing.forwards += 1
+            scores = torch.zeros(len(canvas), embedded_tokenizer().size)
+            known = tuple(writing.ids)
+            for place in range(1, len(canvas)):
+                token = oracle.get(known, END)
+                scores[place, token] = 9.0
+                known = (*known, token)
+            return scores
+
+        monkeypatch.setattr(Writing, "forward", agreeing)
+        conversation = model.open("Be brief.", [])
+        await conversation.hear("A table")
+        items, draft = await drafted(conversation)
+        assert draft.segments == (said,)
+        assert draft.forwards <= 3 + 2 * (len(said) // SAY_CANVAS + 1) < len(said)
+        shown = [item for item in items if isinstance(item, Canvas)]
+        assert len(shown) <= draft.forwards
 
     run(work)
     causal.close()
