@@ -100,6 +100,8 @@ def run_eval(args: argparse.Namespace) -> int:
 
     if gone := [name for name in args.files if not Path(name).is_file()]:
         return _complain("eval", f"there is no file {', '.join(gone)}: give dialogues (.jsonl.gz)")
+    from stretto.llm.local import Sampler
+
     try:
         from stretto.llm.evaluate import run
     except ModuleNotFoundError as error:
@@ -110,7 +112,7 @@ def run_eval(args: argparse.Namespace) -> int:
         if not args.quiet and count % 10 == 0:
             print(f"{count} dialogues", file=sys.stderr, flush=True)
 
-    sampler = "causal" if args.mode == "causal" else args.sampler
+    sampler: Sampler = "causal" if args.mode == "causal" else args.sampler
     try:
         scores = run(
             args.model, args.files, limit=args.limit, seed=args.seed, sampler=sampler, effort=args.effort,
