@@ -10,7 +10,6 @@ keeps the caller's own words.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import random
@@ -18,7 +17,6 @@ import sys
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from rapidfuzz import fuzz
@@ -29,7 +27,7 @@ from stretto.audio.bias import Bias
 from stretto.audio.pcm import RATE, Int16, to_float
 from stretto.audio.whisper import Whisper
 from stretto.demo.caller_voice import CallerVoice
-from stretto.tools.concierge.dialogues import City, generate
+from stretto.tools.concierge.dialogues import City, flags, generate
 from stretto.tools.concierge.wording import Act, Utterance
 from stretto.tools.spoken_number import SpokenNumberError, resolve_number
 from stretto.tools.spoken_time import SpokenTimeError, resolve_date, resolve_time
@@ -170,11 +168,7 @@ def _edge(edge: int, source: list[str], target: list[str], ends: bool) -> int | 
 
 def main(argv: list[str] | None = None) -> int:
     """Write recognised dialogues to a packed file."""
-    parser = argparse.ArgumentParser(description="Make concierge dialogues with recognised callers.")
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--valid", action="store_true", help="names and wordings kept out of training")
+    parser = flags("Make concierge dialogues with recognised callers.")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     ears = Ears(args.seed, args.threads)

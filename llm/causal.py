@@ -22,12 +22,11 @@ class CausalWriting(Writing):
     """A draft written greedily from left to right; calls keep to the automaton of their schema."""
 
     def _words(self, start: int) -> Iterator[Canvas | Settled]:
-        banned = [i for i in range(len(MARKS)) if i != END and not (i == CALL and self.c.tools)]
+        banned = no_words(bool(self.c.tools))
         while True:
-            logits = self.next_logits().clone()
-            logits[banned] = -torch.inf
+            row = self.next_logits()
             full = len(self.ids) - start >= LONGEST_REPLY - 1 or self.late()
-            self.ids.append(END if full else int(logits.argmax()))
+            self.ids.append(END if full else likeliest_word(row, banned))
             yield self._written(start)
             if self.ids[-1] in (END, CALL):
                 return
@@ -48,6 +47,18 @@ class CausalWriting(Writing):
     def _written(self, start: int) -> Canvas:
         written = self.ids[start:]
         return self._canvas(Pass(tuple(written), len(written), False, len(written)))
+
+
+def no_words(call_allowed: bool) -> list[int]:
+    """The marks that a reply cannot hold: all but its end, and `<call>` where a call may follow."""
+    return [i for i in range(len(MARKS)) if i != END and not (i == CALL and call_allowed)]
+
+
+def likeliest_word(row: Tensor, banned: list[int]) -> int:
+    """The likeliest token that is not banned."""
+    row = row.clone()
+    row[banned] = -torch.inf
+    return int(row.argmax())
 
 
 def likeliest(

@@ -133,16 +133,11 @@ def run_pack(args: argparse.Namespace) -> int:
     """Write a pack; 2 for files that are not there, and for a pack that is too large."""
     from stretto.llm.checkpoint import CheckpointError
     from stretto.llm.train.pack import PackError, pack
+    from stretto.llm.train.train import source_files
 
     if problem := _missing(args):
         return _complain("pack", problem)
-    sources = {"concierge": args.concierge}
-    if args.heard:
-        sources["heard"] = args.heard
-    if others := set(PRESETS[args.preset].shares) - {"concierge"}:
-        from stretto.llm.train.batches import corpus
-
-        sources |= {name: list(corpus(args.data, [name])) for name in sorted(others)}
+    sources = source_files(PRESETS[args.preset], args.concierge, args.heard, args.data)
     changed = {n: getattr(args, n) for n in ("minutes", "steps", "tokens", "most", "workers")}
     run = {"preset": args.preset, **{n: v for n, v in changed.items() if v is not None}}
     try:

@@ -12,13 +12,13 @@ import math
 from collections.abc import Iterator
 
 import torch
-from stretto.llm.causal import likeliest
+from stretto.llm.causal import likeliest, likeliest_word, no_words
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.conversation import CALL_CANVAS, LONGEST_CALL, LONGEST_REPLY, SAY_CANVAS, Writing
 from stretto.llm.denoise import Pass
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
-from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
+from stretto.llm.tokenizer import CALL, END, MASK, PADS
 from torch import Tensor
 
 
@@ -26,17 +26,11 @@ class VerifiedWriting(Writing):
     """A draft that equals the causal mode's, written canvas by canvas."""
 
     def _words(self, start: int) -> Iterator[Canvas | Settled]:
-        banned = [i for i in range(len(MARKS)) if i != END and not (i == CALL and self.c.tools)]
-
-        def best(row: Tensor) -> int:
-            row = row.clone()
-            row[banned] = -torch.inf
-            return int(row.argmax())
-
+        banned = no_words(bool(self.c.tools))
         row = self.next_logits()
         while True:
             full = len(self.ids) - start >= LONGEST_REPLY - 1 or self.late()
-            self.ids.append(END if full else best(row))
+            self.ids.append(END if full else likeliest_word(row, banned))
             if self.ids[-1] not in (END, CALL):
                 scores = self._drafted(SAY_CANVAS)
                 scores[:, [i for i in banned if i not in PADS]] = -torch.inf
@@ -45,7 +39,8 @@ class VerifiedWriting(Writing):
                 rows = self._checked(draft)
                 row = rows[0]
                 for token, following in zip(draft, rows[1:], strict=True):
-                    if len(self.ids) - start >= LONGEST_REPLY - 1 or not self._passes(row, best(row), token):
+                    best = likeliest_word(row, banned)
+                    if len(self.ids) - start >= LONGEST_REPLY - 1 or not self._passes(row, best, token):
                         break
                     self.ids.append(token)
                     row = following

@@ -20,12 +20,11 @@ from typing import Any
 
 import torch
 from stretto.llm.checkpoint import save
-from stretto.llm.tokenizer import embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.pack import hand_over, starting_weights
 from stretto.llm.train.presets import PRESETS, Preset
-from stretto.llm.train.train import losses, train
+from stretto.llm.train.train import losses, train, training_batches
 from stretto.llm.transformer import Transformer
 
 H200_FLOPS = 989e12
@@ -40,21 +39,13 @@ def preset_of(run: Mapping[str, Any], model: Transformer) -> Preset:
 
 def batches_of(folder: Path, run: Mapping[str, Any], preset: Preset) -> tuple[Batches, Batches]:
     """Training and validation batches of a pack."""
-    tokenizer = embedded_tokenizer()
-    shares = dict(preset.shares)
-    if "heard" in run["sources"]:
-        shares["heard"] = preset.heard * shares["concierge"]
-        shares["concierge"] -= shares["heard"]
-    sources = {name: Source((str(folder / f"{name}.jsonl.xz"),), shares[name]) for name in run["sources"]}
-    most = preset.most
-    trained = Batches(
-        tokenizer, sources, preset.seed, preset.tokens, preset.longest, drilled=preset.drilled,
-        renamed=preset.renamed, shifted=preset.model.shifted, most=most, schemas=preset.schemas,
-    )  # fmt: skip
+    trained = training_batches(preset, {name: [str(folder / f"{name}.jsonl.xz")] for name in run["sources"]})
     held = {"valid": Source((str(folder / "valid.jsonl.xz"),), 1.0)}
     tokens = min(preset.tokens, 16_384)
-    shifted = preset.model.shifted
-    valid = Batches(tokenizer, held, preset.seed, tokens, preset.longest, "valid", shifted=shifted, most=most)
+    valid = Batches(
+        trained.tokenizer, held, preset.seed, tokens, preset.longest, "valid",
+        shifted=preset.model.shifted, most=preset.most,
+    )  # fmt: skip
     return trained, valid
 
 

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -274,28 +274,29 @@ class Pace:
             self.steps = min(self._most, done + max(1, int((self._budget - self.seconds) / each)))
 
 
-def train_command(args: argparse.Namespace) -> dict[str, float]:
-    """`stretto llm train`: what its flags say; returns steps, tokens and losses at the end."""
-    torch.set_num_threads(args.threads)
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    preset = PRESETS[args.preset]
-    if args.steps:
-        preset = replace(preset, steps=args.steps)
-    tokenizer = embedded_tokenizer()
-    share = preset.shares["concierge"]
-    heard = preset.heard * share if args.heard else 0.0
-    sources = {"concierge": Source(tuple(args.concierge), share - heard)}
-    if args.heard:
-        sources["heard"] = Source(tuple(args.heard), heard)
-    if others := {name: share for name, share in preset.shares.items() if name != "concierge"}:
-        if not args.data:
-            raise ValueError(
-                f"the preset {args.preset} also trains on {', '.join(others)}: give --data FOLDER"
-            )
-        sources |= {name: Source(corpus(args.data, [name]), share) for name, share in others.items()}
-    batches = Batches(
-        tokenizer,
-        sources,
+def source_files(
+    preset: Preset, concierge: Sequence[str], heard: Sequence[str], data: str | None
+) -> dict[str, Sequence[str]]:
+    """The files of every source that a preset trains on; `data` is the folder of the openly licensed ones."""
+    files: dict[str, Sequence[str]] = {"concierge": concierge}
+    if heard:
+        files["heard"] = heard
+    if others := [name for name in preset.shares if name != "concierge"]:
+        if not data:
+            raise ValueError(f"the preset also trains on {', '.join(others)}: give --data FOLDER")
+        files |= {name: corpus(data, [name]) for name in others}
+    return files
+
+
+def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batches:
+    """The batches of a preset over the files of its sources; `heard` takes its share from `concierge`."""
+    shares = dict(preset.shares)
+    if "heard" in files:
+        shares["heard"] = preset.heard * shares["concierge"]
+        shares["concierge"] -= shares["heard"]
+    return Batches(
+        embedded_tokenizer(),
+        {name: Source(tuple(paths), shares[name]) for name, paths in files.items()},
         preset.seed,
         preset.tokens,
         preset.longest,
@@ -305,9 +306,25 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         most=preset.most,
         schemas=preset.schemas,
     )
+
+
+def train_command(args: argparse.Namespace) -> dict[str, float]:
+    """`stretto llm train`: what its flags say; returns steps, tokens and losses at the end."""
+    torch.set_num_threads(args.threads)
+    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    preset = PRESETS[args.preset]
+    if args.steps:
+        preset = replace(preset, steps=args.steps)
+    batches = training_batches(preset, source_files(preset, args.concierge, args.heard, args.data))
     held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
     valid = Batches(
-        tokenizer, held, preset.seed, preset.tokens, preset.longest, "valid", shifted=preset.model.shifted
+        batches.tokenizer,
+        held,
+        preset.seed,
+        preset.tokens,
+        preset.longest,
+        "valid",
+        shifted=preset.model.shifted,
     )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

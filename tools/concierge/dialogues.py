@@ -216,13 +216,19 @@ def statistics(dialogues: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write dialogues to a file, packed where its name ends in .gz."""
-    parser = argparse.ArgumentParser(description="Make concierge dialogues.")
+def flags(description: str) -> argparse.ArgumentParser:
+    """What every program that makes dialogues asks for."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--valid", action="store_true", help="names and wordings kept out of training")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write dialogues to a file, packed where its name ends in .gz."""
+    parser = flags("Make concierge dialogues.")
     parser.add_argument("--stats", action="store_true", help="print counts and averages")
     args = parser.parse_args(argv)
     kept: list[dict[str, Any]] = []
