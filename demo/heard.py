@@ -4,8 +4,8 @@
 
 Every caller's turn is synthesised over a noisy telephone line, half of them with a pause in the middle, and
 recognised by the embedded Whisper, as in a call. The oracle answers what was heard: where a value stood, the
-words heard in its place are copied. A turn in which that cannot be told, or of which too little was left,
-keeps the caller's own words.
+words heard in its place are copied; a value that is gone is asked for, and so is the whole turn where too
+little was left of it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from stretto.audio.whisper import Whisper
 from stretto.demo.caller_voice import CallerVoice
 from stretto.tools.concierge.dialogues import City, flags, generate
 from stretto.tools.concierge.wording import Act, Utterance
+from stretto.tools.concierge.wording_values import words
 from stretto.tools.spoken_number import SpokenNumberError, resolve_number
 from stretto.tools.spoken_time import SpokenTimeError, resolve_date, resolve_time
 
@@ -42,6 +43,7 @@ LONGER = 3
 """Words that a value may be longer as heard: "6:30" -> "6 30 p.m."."""
 ALIKE = 62.0
 """Least likeness (0..100) of what was said and what was heard, in letters and digits."""
+LOST = (Act("garbled"),)
 
 
 class Ears:
@@ -56,8 +58,8 @@ class Ears:
         ]
         self._noises = [voice.noise() for voice in self._voices]
         self._turn = 0
-        self.kept = self.given_up = 0
-        """Turns that were taken as heard, and those that kept the caller's own words."""
+        self.turns = self.lost = 0
+        """All turns, and those of which nothing was left to act on."""
 
     def __call__(self, said: Utterance, city: City) -> Utterance:
         """The utterance as heard; see `stretto.tools.concierge.dialogues.Hear`."""
@@ -71,10 +73,12 @@ class Ears:
             before = self._recognised(spoken.pcm[: int(pause.start_ms * RATE / 1000)], which, bias)
             if before:
                 pauses.append((before, said.text[len(pause.after) :].strip()))
+        if not heard:
+            return replace(said, pauses=tuple(pauses))
         changed = as_heard(said, heard, city.now)
-        self.kept += changed is not None
-        self.given_up += changed is None
-        return replace(changed or said, pauses=tuple(pauses))
+        self.turns += 1
+        self.lost += changed.acts == LOST
+        return replace(changed, pauses=tuple(pauses))
 
     def _recognised(self, pcm: Int16, which: int, bias: Bias) -> str:
         before, after = (int(s * RATE) for s in (BEFORE_S, self._rng.uniform(*AFTER_S)))
@@ -91,29 +95,36 @@ def _bias(names: tuple[str, ...]) -> Bias:
     return Bias(names)
 
 
-def as_heard(said: Utterance, heard: str, now: datetime) -> Utterance | None:
+def as_heard(said: Utterance, heard: str, now: datetime) -> Utterance:
     """The utterance with its words and the values in its acts as they were heard.
 
-    None where too little was left of it: another sentence, a value that is gone or cannot be found.
+    A value that is gone takes its act along; what is another sentence, or has no act left, is `LOST`.
     """
-    likeness = max(
-        fuzz.ratio(key(text.replace(" ", "")), key(heard.replace(" ", "")))
-        for text in (said.text, said.written)
-    )
-    if likeness < ALIKE:
-        return None
     acts: list[Act] = []
+    expected = said.written
     for act in said.acts:
         value = act.value
         if act.kind == "inform" and value in said.written:
             found = counterpart(value, said.written, heard)
             if found is None or (_understood(act.slot, value, now) and not _understood(act.slot, found, now)):
-                return None
+                continue
+            # "815 AM" for "eight fifteen a m" is no sign of another sentence.
+            expected = expected.replace(value, found, 1)
             value = found
-        elif value.lower() in said.written.lower() and value.lower() not in heard.lower():
-            return None
+        elif _stands(value, said.written) and not _stands(value, heard):
+            continue
         acts.append(replace(act, value=value))
-    return replace(said, written=heard, acts=tuple(acts))
+    likeness = max(
+        fuzz.ratio(key(text.replace(" ", "")), key(heard.replace(" ", "")))
+        for text in (said.text, said.written, expected)
+    )
+    return replace(said, written=heard, acts=tuple(acts) if acts and likeness >= ALIKE else LOST)
+
+
+def _stands(value: str, text: str) -> bool:
+    """Whether what is looked for (a food, "4" stars, the "centre") is named in a text."""
+    forms = {value, words(int(value))} if value.isdigit() else {value, value.replace("tre", "ter")}
+    return any(form.lower() in text.lower() for form in forms)
 
 
 def _understood(slot: str, value: str, now: datetime) -> bool:
@@ -138,8 +149,8 @@ def counterpart(value: str, written: str, heard: str) -> str | None:
     start, stop = _edge(first, source, target, False), _edge(first + count, source, target, True)
     if start is None or stop is None or not 0 < stop - start <= count + LONGER:
         return None
-    words = " ".join(heard.split()[start:stop]).strip(" ,?!;:\"'")
-    return (words if words.lower().endswith(".m.") else words.rstrip(".")) or None
+    found = " ".join(heard.split()[start:stop]).strip(" ,?!;:\"'")
+    return (found if found.lower().endswith(".m.") else found.rstrip(".")) or None
 
 
 def _edge(edge: int, source: list[str], target: list[str], ends: bool) -> int | None:
@@ -176,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         for dialogue in generate(args.seed, args.count, args.valid, ears):
             file.write(json.dumps(dialogue, ensure_ascii=False) + "\n")
             file.flush()
-    print(f"{ears.kept} turns as heard, {ears.given_up} in the caller's own words")
+    print(f"{ears.turns} turns, nothing understood in {ears.lost}")
     return 0
 
 

@@ -31,13 +31,15 @@ class Segment:
     """`head` is read causally (mark, tool name); `body` ends with `<end>`, or `<call>` if one follows.
 
     `pauses`, for training: what a recogniser wrote of a caller's turn at pauses in it, without the full stop
-    that it puts there, each with the one token that came next.
+    that it puts there, each with the one token that came next. `learn` is False for what an agent said or
+    did by mistake: it is read, never imitated.
     """
 
     kind: Kind
     head: tuple[int, ...]
     body: tuple[int, ...]
     pauses: tuple[tuple[int, ...], ...] = ()
+    learn: bool = True
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -151,19 +153,19 @@ def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list
             segments.append(tool_segment(tokenizer, message.get("name", "tool"), content))
         else:
             calls = message.get("tool_calls") or []
+            learn = not message.get("slip", False)
             if content:
-                segments.append(say_segment(tokenizer, content, bool(calls)))
+                segments.append(replace(say_segment(tokenizer, content, bool(calls)), learn=learn))
             for i, call in enumerate(calls):
-                segments.append(
-                    call_segment(
-                        tokenizer,
-                        call["name"],
-                        call["arguments"],
-                        schemas.get(call["name"]),
-                        first=not content and i == 0,
-                        call_follows=i + 1 < len(calls),
-                    )
+                segment = call_segment(
+                    tokenizer,
+                    call["name"],
+                    call["arguments"],
+                    schemas.get(call["name"]),
+                    first=not content and i == 0,
+                    call_follows=i + 1 < len(calls),
                 )
+                segments.append(replace(segment, learn=learn))
     return segments
 
 

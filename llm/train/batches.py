@@ -85,7 +85,7 @@ class Batches:
             if total > self.longest:
                 break
             kept.append(segment)
-        return kept if any(s.kind in ("say", "call") for s in kept) else []
+        return kept if any(s.kind in ("say", "call") and s.learn for s in kept) else []
 
     def batch(self, step: int) -> list[Batch]:
         """About `tokens` clean tokens, in batches of dialogues of similar length."""

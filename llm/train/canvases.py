@@ -98,6 +98,9 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
     weights: list[float] = []
     speaks = any(s.kind == "say" for s in segments)
     for segment in segments:
+        if not segment.learn:
+            weights += [0.0] * len(segment.ids)
+            continue
         weight = CAUSAL_WEIGHT[segment.kind]
         head = [ROUTING_WEIGHT if segment.kind in ("say", "call") else 0.0] * len(segment.head)
         if segment.kind in ("say", "call") and not speaks and segment.head[0] == CALL:
@@ -134,7 +137,7 @@ def make_batch(
         for segment in segments:
             if shifted:
                 canvas += [(start + len(segment.head), len(p), list(p), True) for p in segment.pauses]
-            if segment.kind in ("say", "call"):
+            if segment.kind in ("say", "call") and segment.learn:
                 skip = 0
                 if len(segment.body) > 12 and rng.random() < 0.15:
                     skip = rng.randrange(1, len(segment.body) - 4)  # a canvas opened in mid-reply

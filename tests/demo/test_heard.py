@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from stretto.demo.heard import Ears, as_heard, counterpart
+from stretto.demo.heard import LOST, Ears, as_heard, counterpart
 from stretto.tools.concierge.dialogues import generate
 from stretto.tools.concierge.wording import Act, Utterance
 
@@ -37,7 +37,6 @@ def said(text: str, *acts: Act) -> Utterance:
 def test_values_are_those_that_were_heard() -> None:
     meant = said("A table at the Copper Kettle, for four.", Act("inform", "restaurant", "the Copper Kettle"))
     heard = as_heard(meant, "A table at the copper cattle for four.", NOW)
-    assert heard is not None
     assert heard.acts == (Act("inform", "restaurant", "the copper cattle"),)
     assert heard.written == "A table at the copper cattle for four."
 
@@ -52,14 +51,29 @@ def test_values_are_those_that_were_heard() -> None:
     ],
     ids=["another sentence", "no day", "no number", "the food is gone"],
 )
-def test_what_nobody_could_answer_keeps_the_callers_own_words(meant: Utterance, heard: str) -> None:
-    assert as_heard(meant, heard, NOW) is None
+def test_what_nobody_could_answer_is_asked_again(meant: Utterance, heard: str) -> None:
+    found = as_heard(meant, heard, NOW)
+    assert found.acts == LOST and found.written == heard
+
+
+def test_a_value_that_is_gone_takes_only_its_own_act_along() -> None:
+    meant = said(
+        "A table for two on Sunday.", Act("inform", "people", "two"), Act("inform", "date", "Sunday")
+    )
+    assert as_heard(meant, "A table for do on Sunday.", NOW).acts == (Act("inform", "date", "Sunday"),)
+
+
+def test_the_same_value_in_other_signs_is_no_other_sentence() -> None:
+    meant = said("At eight fifteen a m.", Act("inform", "time", "eight fifteen a m"))
+    assert as_heard(meant, "at 815 AM.", NOW).acts == (Act("inform", "time", "815 AM"),)
+    meant = said("A 4-star place.", Act("search", "stars", "4"))
+    assert as_heard(meant, "A four-star place.", NOW).acts == meant.acts
 
 
 def test_spoken_and_recognised_dialogues_copy_what_was_heard() -> None:
     ears = Ears(3)
     dialogues = list(generate(3, 3, hear=ears))
-    assert ears.kept > ears.given_up and all(d["heard"] and d["split"] == "train" for d in dialogues)
+    assert ears.turns > 2 * ears.lost and all(d["heard"] and d["split"] == "train" for d in dialogues)
     callers = [m for d in dialogues for m in d["messages"] if m["role"] == "user"]
     assert any("pauses" in message for message in callers)
     for dialogue in dialogues:
@@ -72,6 +86,7 @@ def assert_copied(dialogue: dict[str, Any]) -> None:
     for message in dialogue["messages"]:
         for call in message.get("tool_calls", ()):
             for slot, value in call["arguments"].items():
-                if isinstance(value, str) and slot in ("restaurant", "hotel", "pickup", "destination"):
+                named = slot in ("restaurant", "hotel", "pickup", "destination")
+                if isinstance(value, str) and named and "slip" not in message:
                     assert value.lower().rstrip(".") in before.lower()
         before += f" {message.get('content') or ''}"

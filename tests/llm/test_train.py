@@ -194,6 +194,22 @@ def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before(dial
         assert sees[length + at]
 
 
+def test_what_an_agent_did_by_mistake_is_read_but_never_learnt(dialogue: Make) -> None:
+    tokenizer = embedded_tokenizer()
+    slipped: dict[str, Any] = dialogue(3)
+    slipped["messages"][2]["slip"] = True  # the call; the reply behind its result is right
+    segments = dialogue_segments(tokenizer, slipped)
+    (wrong,) = [i for i, s in enumerate(segments) if not s.learn]
+    before = sum(len(s.ids) for s in segments[:wrong])
+    behind = before + len(segments[wrong].ids)
+    batch = make_batch([segments], tokenizer.size, random.Random(0))
+    assert batch.clean[0, before:behind].tolist() == list(segments[wrong].ids)
+    assert not batch.next_weight[0, before - 1 : behind - 1].any()
+    assert batch.next_weight[0, behind:].any()
+    opened = batch.positions[0][batch.weight[0] > 0]
+    assert not ((opened >= before) & (opened < behind - 1)).any()
+
+
 def test_what_was_heard_before_a_pause_is_read_word_by_word_for_what_came_next(dialogue: Make) -> None:
     tokenizer = embedded_tokenizer()
     paused: dict[str, Any] = dialogue(3)

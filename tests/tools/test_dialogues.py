@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 from stretto.tools.concierge.dialogues import City, at_once, generate, hold, main, statistics
 from stretto.tools.concierge.names import HELD_OUT_WORDS, held_out
+from stretto.tools.concierge.slips import mistaken
 from stretto.tools.concierge.wording import TEMPLATES, held_out_template
 
 Dialogue = dict[str, Any]
@@ -65,9 +66,37 @@ def test_the_oracle_meets_goals_without_selection() -> None:
     day = datetime(2026, 11, 21)
     city = City.build(4, day, held_out=False)
     city.now = day.replace(hour=10)
-    held = [at_once(hold(city, random.Random(rng.random()), valid=False)) for _ in range(150)]
+    held = [at_once(hold(city, random.Random(rng.random()), valid=False, slips=(0.0,))) for _ in range(150)]
     unmet = [d for d in held if not d["goal_met"] and not d["gave_up"]]
     assert len(unmet) <= 1, unmet[0]["why"]
+
+
+def test_after_a_slip_the_oracle_does_what_was_meant(train: list[Dialogue]) -> None:
+    slipped = [d for d in train if any("slip" in message for message in d["messages"])]
+    assert 0.15 < len(slipped) / len(train) < 0.6
+    wrong = [m for d in slipped for m in d["messages"] if "slip" in m]
+    assert any(m.get("tool_calls") for m in wrong) and any(m["content"] for m in wrong)
+    assert all(m["role"] == "assistant" for m in wrong)
+    # What a call that was wrong led to is learnt from, and so is how it was put right.
+    behind = [d["messages"][-1] for d in slipped]
+    assert not any("slip" in m for m in behind)
+    assert all(d["goal_met"] or d["gave_up"] for d in slipped)
+
+
+def test_held_out_dialogues_have_no_slips(valid: list[Dialogue]) -> None:
+    assert not any("slip" in message for d in valid for message in d["messages"])
+
+
+@pytest.mark.parametrize("slot", ["restaurant", "date", "time", "people", "order", "service"])
+def test_a_mistaken_value_is_mostly_another_one(slot: str) -> None:
+    slots = {
+        "restaurant": "The Copper Kettle", "date": "next Friday", "time": "half past seven", "people": "4",
+        "order": "4711", "service": "vet",
+    }  # fmt: skip
+    rng = random.Random(1)
+    values = [mistaken(slot, slots, ["Casa Verde", "The Blue Door"], rng) for _ in range(200)]
+    assert sum(value != slots[slot] for value in values) > 120
+    assert all(isinstance(value, str) for value in values) and len(set(values)) > 3
 
 
 def test_a_city_is_put_back_after_each_dialogue() -> None:
@@ -99,7 +128,7 @@ def test_values_of_calls_stand_in_the_dialogue(train: list[Dialogue]) -> None:
         for message in dialogue["messages"]:
             for call in message.get("tool_calls", ()):
                 for slot, value in call["arguments"].items():
-                    if isinstance(value, str) and slot not in enums:
+                    if isinstance(value, str) and slot not in enums and "slip" not in message:
                         assert value.lower() in text, (slot, value)
             text += (message["content"] or "").lower() + " "
 

@@ -11,7 +11,7 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from stretto.tools.concierge.caller import TextCaller
 from stretto.tools.concierge.database import COLUMNS, KEYS, Database, Snapshot
 from stretto.tools.concierge.goals import Goal, describe, draw
 from stretto.tools.concierge.oracle import Oracle
+from stretto.tools.concierge.slips import SlippingOracle
 from stretto.tools.concierge.success import check
 from stretto.tools.concierge.tools import concierge, system_text
 from stretto.tools.concierge.wording import Style, Utterance
@@ -52,6 +53,8 @@ class City:
     now: datetime
     before: Snapshot
     tools: dict[str, Tool]
+    names: tuple[str, ...] = ()
+    """Those of places and people."""
 
     @classmethod
     def build(cls, seed: int, day: datetime, held_out: bool) -> City:
@@ -59,6 +62,8 @@ class City:
         database = Database.seed(seed, day.date(), held_out)
         city = cls(database, day, database.snapshot(), {})
         city.tools = {tool.spec.name: tool for tool in concierge(database, lambda: city.now)}
+        tables = ("restaurants", "hotels", "places", "customers")
+        city.names = tuple(row["name"] for table in tables for row in database.rows(table))
         return city
 
     def restore(self, changes: list[dict[str, Any]]) -> None:
@@ -124,15 +129,26 @@ def at_once(talk: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     raise RuntimeError("A tool waited; dialogues need tools that answer at once, over a database in memory.")
 
 
+SLIPS = (0.0, 0.0, 0.06, 0.15)
+"""How often the oracle slips at a chance: half of the training dialogues show what comes after a mistake."""
+
+
 async def hold(
-    city: City, rng: random.Random, valid: bool, goal: Goal | None = None, hear: Hear | None = None
+    city: City,
+    rng: random.Random,
+    valid: bool,
+    goal: Goal | None = None,
+    hear: Hear | None = None,
+    slips: Sequence[float] = SLIPS,
 ) -> dict[str, Any]:
     """Hold one dialogue and put the city back; without a goal one is drawn.
 
-    `hear`: a recogniser; without one the callers' words are written with made-up mistakes.
+    `hear`: a recogniser; without one the callers' words are written with made-up mistakes. `slips`: rates of
+    which one is drawn; held-out dialogues have none.
     """
     goal = goal or draw(city.database, city.now, rng, tasks=1 if rng.random() < 0.72 else 2)
-    oracle = Oracle(city.tools, rng)
+    rate = 0.0 if valid else rng.choice(slips)
+    oracle = SlippingOracle(city.tools, rng, rate, city.names) if rate else Oracle(city.tools, rng)
     style = Style.draw(rng, held_out=valid, noise=True)
     if hear is not None:
         style.misspelling = style.slips = style.garbled = 0.0
@@ -213,6 +229,7 @@ def statistics(dialogues: list[dict[str, Any]]) -> dict[str, Any]:
             '"error":' in m["content"] for d in dialogues for m in d["messages"] if m["role"] == "tool"
         )
         / count,
+        "slips": sum(m.get("slip", False) for d in dialogues for m in d["messages"]) / count,
     }
 
 

@@ -102,7 +102,10 @@ class Oracle:
         self._confirming = self._confirmed = self._want_search = self._changed = False
 
     def _take(self, act: Act) -> None:
-        if act.kind == "request":
+        if act.kind == "request" and act.value == self._kind:
+            # Said once more in the middle of it: what is known stays, but is read back again.
+            self._confirming = self._confirmed = False
+        elif act.kind == "request":
             self._begin(act.value)  # type: ignore[arg-type]
         elif act.kind == "inform":
             if self._confirming:
@@ -117,9 +120,10 @@ class Oracle:
             self._confirming = False
         elif act.kind == "search":
             self._search[act.slot] = act.value
+            self._slots.pop(str(self._kind), None)
             self._want_search = True
             self._options = []
-        elif act.kind == "choose":
+        elif act.kind == "choose" and int(act.value) < len(self._options):
             # "yes" to a single option is the first one.
             self._slots[self._option_slot] = self._options[int(act.value)]
             self._options = []
@@ -144,8 +148,12 @@ class Oracle:
             return await self._tell_times()
         if kind == "order_status" or self._confirmed:
             return await self._do()
+        return self._read()
+
+    def _read(self) -> str:
+        """Read everything back before it is done."""
         self._confirming = True
-        said = self._say(f"read.{kind}", **self._spoken())
+        said = self._say(f"read.{self._kind}", **self._spoken())
         if self._changed:
             self._changed = False
             return f"{self._say('changed')} {said}"
@@ -246,6 +254,9 @@ class Oracle:
             self._option_slot = "date"
             self._slots.pop("date", None)
             return f"{said} {self._say('failed.day')}"
+        if "start and end" in error:
+            # Which of the two is wrong nobody knows.
+            self._slots.pop("destination", None)
         slot = self._blame(error)
         if slot is None:
             self._kind = None
@@ -260,6 +271,8 @@ class Oracle:
     def _blame(self, error: str) -> str | None:
         """The slot that an error is about: the one whose value it names."""
         assert self._kind is not None
+        if "start and end" in error:
+            return "pickup"
         if "There is no order" in error or "There is no booking" in error:
             return SLOTS[self._kind][0]
         if " only " in error:

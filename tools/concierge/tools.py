@@ -264,7 +264,7 @@ class _Desk:
         ]
         start, end = find_name(pickup, places, "place"), find_name(destination, places, "place")
         if start == end:
-            raise ToolError(f"The taxi would start and end at {start}. Where should it go?")
+            raise ToolError(f"The taxi would start and end at {start}.")
         day, moment = self._future(date, time, None)
         idle = idle_taxis(self._db, day)
         if not idle(moment):

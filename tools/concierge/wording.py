@@ -103,7 +103,7 @@ class Style:
             held_out=held_out,
             reveal=rng.choice((0.0, 0.0, 0.3, 0.5, 0.6, 1.0, 1.0)),
             hesitation=rng.choice((0.0, 0.05, 0.1, 0.25)),
-            interludes=rng.choice((0.0, 0.0, 0.03, 0.08)),
+            interludes=rng.choice((0.0, 0.03, 0.08, 0.15) if noise else (0.0, 0.0, 0.03, 0.08)),
             garbled=rng.choice((0.0, 0.0, 0.05)) if noise else 0.0,
             careless=rng.choice((0.0, 0.0, 1.0)) if noise else 0.0,
             spelt_out=0.7 if noise and rng.random() < 0.2 else 0.0,
