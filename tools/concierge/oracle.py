@@ -83,7 +83,8 @@ class Oracle:
         prefix = self._say("fine") + " " if "small_talk" in kinds else ""
         if "cancel_that" in kinds:
             self._begin("cancel_booking")
-            self._slots["reference"] = self._reference
+            if self._reference:
+                self._slots["reference"] = self._reference
         for act in acts:
             self._take(act)
         if self._kind is None:

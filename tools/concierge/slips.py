@@ -130,7 +130,7 @@ class SlippingOracle(Oracle):
         assert self._kind is not None
         slot = self._rng.choice(SLOTS[self._kind])
         value = mistaken(slot, self._slots, self._names, self._rng)
-        if value != self._slots[slot]:
+        if value.strip() and value != self._slots[slot]:
             self._slots[slot] = value
             self._wrong.add(slot)
 
