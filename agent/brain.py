@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 
-import torch
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.cli import UsageError
@@ -43,8 +42,6 @@ def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel:
             f"there is no model {args.model!r}: give a folder with config.json and its weights, "
             "or leave --model out for the embedded one"
         )
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("PyTorch finds no GPU here: leave --device out, or give --device cpu")
     try:
         return LocalModel(args.model, device=args.device, threads=threads)
     except CheckpointError as error:

@@ -127,15 +127,11 @@ def _gpu() -> str:
 
 
 def _weights(folder: str | None, device: str) -> str:
-    import torch
-    from stretto.llm.checkpoint import EMBEDDED, load
+    from stretto.llm.checkpoint import EMBEDDED, find_device, load
     from stretto.llm.tokenizer import FORMAT_VERSION
 
     place = Path(folder) if folder else EMBEDDED
-    gpu = torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise RuntimeError("PyTorch finds no GPU here: leave --device out, or give --device cpu")
-    model = load(place, "cuda" if gpu and device != "cpu" else "cpu")
+    model = load(place, find_device(device))
     count = sum(parameter.numel() for parameter in model.parameters())
     return f"{place.name}: {count / 1e6:.1f} million parameters, format {FORMAT_VERSION}"
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stretto.audio.pcm import Frame
-from stretto.audio.recognise import Partial, Transcript
+from stretto.audio.recognise import GUARD, Partial, Transcript
 from stretto.audio.vad import SpeechEnded, SpeechStarted
 
 FRAME_S = 0.02
 DETECTION_S = 0.4
 """Audio kept beyond the prefix: what passes until a start is reported."""
-GUARD_S = 0.2
-"""Audio after a closed turn's last sample that still belongs to it and must not be heard twice."""
 
 
 class Recognition(Protocol):
@@ -92,7 +90,7 @@ class Hearing:
         """End the open turn, if one is; its last speech sample was at `end` (s)."""
         if self._recognition is not None:
             recognition, self._recognition = self._recognition, None
-            self._not_before = max(self._not_before, end + GUARD_S)
+            self._not_before = max(self._not_before, end + GUARD)
             recognition.close()
 
     def lost(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from stretto.audio.doctor import checks
 from stretto.audio.pcm import FRAME, RATE, AudioFileError, Frame, Int16, frames, read_audio, write_wav
-from stretto.audio.recognise import ModelError, Partial, Recogniser, Recognition, Transcript
+from stretto.audio.recognise import GUARD, ModelError, Partial, Recogniser, Recognition, Transcript
 from stretto.audio.synthesise import Chunk, Synthesiser, VoiceError, clauses
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted
 
@@ -23,9 +23,6 @@ __all__ = ["checks", "register"]
 
 COMMIT = 0.8
 """Seconds of silence after which a transcribed utterance is over: longer than in a call, context helps."""
-
-GUARD = 0.2
-"""Seconds after the end of an utterance that still belong to it and must not be heard twice."""
 
 
 def register(subparsers: Any) -> None:

@@ -3,6 +3,7 @@
 Whisper is no streaming model: every partial is a pass over the whole window so far. Words that two passes
 agree on are `stable`; the final transcript is always a pass of its own over everything (5 points better than
 the confirmed words). A turn longer than a window is cut at a pause, and the text of what was closed is kept.
+Such full passes take longer, so they run beside the partial ones: at most one of each at a time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ CADENCE = 0.4
 """Seconds of audio between the starts of two partial passes."""
 MARGIN = 0.5
 """Seconds of audio after the estimated end of speech that the final pass still hears (faint last sounds)."""
+GUARD = 0.2
+"""Seconds of audio after the end of an utterance that still belong to it and must not be heard twice."""
 HUSH = 0.1
 """Seconds of quiet that start a pass at once: if nothing follows it is the final pass already."""
 PAST_END = 0.06
@@ -43,6 +46,8 @@ pieces lose words: cut from 6 s on, 8.1 % were wrong in the sample of `tests/ben
 on 6.7 %, as with windows of 20 s.)"""
 BEAM = 5
 """Beam of the passes that a final transcript is made of; the partials are greedy."""
+PASSES = 2
+"""Passes that run at once: a partial one and a full one."""
 FINAL_TIMEOUT = 30.0
 """Seconds after which a final pass counts as failed."""
 
@@ -77,7 +82,7 @@ class Transcript:
 
 
 class Recogniser:
-    """A loaded and warmed model; passes run one at a time in a worker thread of its own.
+    """A loaded and warmed model; passes run in two worker threads of its own.
 
     `model`: None for the embedded tiny.en, a folder, or a name (see `stretto.audio.whisper.find_model`).
     `device`: "cpu", "cuda", or "auto" for a GPU if there is one. Raises `ModelError`.
@@ -86,20 +91,20 @@ class Recogniser:
     def __init__(
         self, model: str | PathLike[str] | None = None, threads: int = 1, device: str = "cpu"
     ) -> None:
-        self.whisper = Whisper(model, threads, device)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="recognise")
+        self.whisper = Whisper(model, threads, device, PASSES)
+        self._workers = ThreadPoolExecutor(PASSES, thread_name_prefix="recognise")
 
     def open(self, bias: Sequence[str] = ()) -> Recognition:
         """Begin a caller's turn. `bias`: names and words that are likely, the most likely first."""
         return Recognition(self, bias)
 
     def submit(self, call: Callable[[], Pass]) -> Future[Pass]:
-        """Run a pass in the worker thread."""
-        return self._worker.submit(call)
+        """Run a pass in a worker thread."""
+        return self._workers.submit(call)
 
     def close(self) -> None:
-        """End the worker thread; a pass that runs is finished, waiting ones are dropped."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """End the worker threads; a pass that runs is finished, waiting ones are dropped."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass
@@ -107,7 +112,6 @@ class _Running:
     future: Future[Pass]
     until: int
     """Sample of the turn up to which the pass hears; for a closing pass where the window is cut."""
-    full: bool = False
     closes: bool = False
 
 
@@ -126,12 +130,15 @@ class Recognition:
         self._closed: list[Pass] = []
         self._settled: list[str] = []
         self._agreement = LocalAgreement()
-        self._running: _Running | None = None
+        self._partial: _Running | None = None
+        self._full: _Running | None = None
         self._due = int(CADENCE * RATE)
         self._latest: Pass | None = None
         self._heard = 0
         self._heard_fully = 0
         """Samples up to which the newest pass, and the newest full one, hear."""
+        self._reported = 0
+        """Sample up to which the newest partial goes."""
         self._finals = 0
         self._ready: list[Partial] = []
         self._ended = False
@@ -139,7 +146,7 @@ class Recognition:
     def feed(self, frame: Frame) -> list[Partial]:
         """Take the next frame; the partials that became ready since the last one.
 
-        A pass starts every 400 ms of audio; while one runs, or a final is being made, none is queued.
+        A partial pass starts every 400 ms of audio; while one runs, or a final is being made, none is queued.
         """
         if self._length == 0:
             self._began = frame.at
@@ -149,12 +156,24 @@ class Recognition:
         self._audio[self._length : self._length + count] = to_float(frame.pcm)
         self._length += count
         self._collect()
-        idle = self._running is None and self._finals == 0 and not self.paused and not self._ended
-        if idle and self._fell_silent():
-            self._start(full=True)
-        elif idle and self._length >= self._due and not self._silent_since(self._heard):
-            self._start(full=False)
+        if self._finals == 0 and not self.paused and not self._ended:
+            self._start()
         return self._take()
+
+    def _start(self) -> None:
+        """Start the passes that are due."""
+        window = self._length - self._window
+        if self._full is None and window > WINDOW * RATE:
+            self._start_closing(self._length)
+        elif self._full is None and self._fell_silent():
+            self._full = _Running(self._submit(self._window, self._length, full=True), self._length)
+            self._heard = self._heard_fully = self._length
+            self._due = self._length + int(CADENCE * RATE)
+        due = self._length >= self._due and window <= LONGEST * RATE and not self._silent_since(self._heard)
+        if self._partial is None and due:
+            self._partial = _Running(self._submit(self._window, self._length, full=False), self._length)
+            self._heard = self._length
+            self._due = self._length + int(CADENCE * RATE)
 
     def _fell_silent(self) -> bool:
         """Sound just ended and no full pass has heard it to its end: one now may be the final one."""
@@ -175,9 +194,10 @@ class Recognition:
         return bool(np.max(_levels(self._audio[start:stop])) < limit)
 
     async def settled(self) -> list[Partial]:
-        """Wait for the pass that runs, if any; the partials that are ready then."""
-        if self._running is not None:
-            await asyncio.wait([asyncio.wrap_future(self._running.future)], timeout=FINAL_TIMEOUT)
+        """Wait for the passes that run, if any; the partials that are ready then."""
+        running = [asyncio.wrap_future(run.future) for run in (self._partial, self._full) if run is not None]
+        if running:
+            await asyncio.wait(running, timeout=FINAL_TIMEOUT)
         self._collect()
         return self._take()
 
@@ -193,12 +213,13 @@ class Recognition:
             limit = min(limit, max(0, round((end + MARGIN - self._began) * RATE)))
         self._finals += 1
         try:
-            self._ready.extend(await self.settled())
+            if self._full is not None and (self._full.closes or self._hears_all(end, limit)):
+                self._ready.extend(await self.settled())
             while limit - self._window > LONGEST * RATE:
                 self._start_closing(min(self._length, self._window + int(LONGEST * RATE)))
                 self._ready.extend(await self.settled())
             last = SILENT
-            if self._latest is not None and self._hears_all(end, limit):
+            if self._full is None and self._latest is not None and self._hears_all(end, limit):
                 last = self._latest
             elif limit > self._window:
                 future = self._submit(self._window, limit, full=True)
@@ -227,66 +248,68 @@ class Recognition:
     def close(self) -> None:
         """The turn is over: no more passes; one that runs is dropped when it ends."""
         self._ended = True
-        if self._running is not None:
-            self._running.future.cancel()
-            self._running = None
+        for run in (self._partial, self._full):
+            if run is not None:
+                run.future.cancel()
+        self._partial = self._full = None
 
     def _take(self) -> list[Partial]:
         ready, self._ready = self._ready, []
         return ready
 
     def _submit(self, start: int, stop: int, full: bool) -> Future[Pass]:
-        """A pass in the worker thread: a full one searches wider and looks for the likely names."""
+        """A pass in a worker thread: a full one searches wider and looks for the likely names."""
         audio, whisper, bias = self._audio[start:stop].copy(), self._recogniser.whisper, self._bias
         if not full:
             return self._recogniser.submit(lambda: whisper.recognise(audio))
         return self._recogniser.submit(lambda: whisper.recognise(audio, BEAM, bias))
-
-    def _start(self, full: bool) -> None:
-        if self._length - self._window > WINDOW * RATE:
-            self._start_closing(self._length)
-        else:
-            future = self._submit(self._window, self._length, full)
-            self._running = _Running(future, self._length, full=full)
-            self._heard = self._length
-            self._heard_fully = self._length if full else self._heard_fully
-            self._due = self._length + int(CADENCE * RATE)
 
     def _start_closing(self, until: int) -> None:
         """Transcribe the window up to a pause before sample `until`, and begin the next one there."""
         audio = self._audio[self._window : until]
         seconds = len(audio) / RATE
         cut = self._window + int(cut_at_pause(audio, EARLIEST_CUT, seconds - LATEST_CUT) * RATE)
-        self._running = _Running(self._submit(self._window, cut, full=True), cut, closes=True)
+        self._full = _Running(self._submit(self._window, cut, full=True), cut, closes=True)
 
     def _collect(self) -> None:
-        running = self._running
-        if running is None or not running.future.done():
+        partial, full = self._partial, self._full
+        if partial is not None and partial.future.done():
+            self._partial = None
+            if (result := self._result(partial)) is not None:
+                self._report(result.text, partial.until)
+        # A partial pass that still runs hears the window as it was: it is not moved under it.
+        if full is None or not full.future.done() or (full.closes and self._partial is not None):
             return
-        self._running = None
-        if running.future.cancelled():
-            self._heard = self._heard_fully = 0
+        self._full = None
+        if (result := self._result(full)) is None:
             return
-        if running.future.exception() is not None:
-            self._heard = self._heard_fully = 0
-            # A lost partial is no loss, a broken model shows at `final`; but no window is tried forever.
-            if running.closes:
-                running.future.result()
-            return
-        result = running.future.result()
-        if running.closes:
+        if full.closes:
             self._closed.append(result)
-            self._window = running.until
+            self._window = full.until
             self._latest, self._heard_fully = None, 0
             self._settled.extend(self._agreement.close(result.text))
             return
-        if running.full:
-            self._latest = result
-        self._agreement.feed(result.text)
+        self._latest = result
+        self._report(result.text, full.until)
+
+    def _result(self, run: _Running) -> Pass | None:
+        """What a pass that is done has heard; None for one that was lost."""
+        if not run.future.cancelled() and run.future.exception() is None:
+            return run.future.result()
+        self._heard = self._heard_fully = 0
+        # A lost partial is no loss, a broken model shows at `final`; but no window is tried forever.
+        return run.future.result() if run.closes and not run.future.cancelled() else None
+
+    def _report(self, text: str, until: int) -> None:
+        """A new partial, unless a pass that heard more was faster."""
+        if until <= self._reported:
+            return
+        self._reported = until
+        self._agreement.feed(text)
         stable = " ".join([*self._settled, *self._agreement.confirmed])
         rest = " ".join(self._agreement.rest)
         tentative = f" {rest}" if stable and rest else rest
-        self._ready.append(Partial(stable, tentative, self._began + running.until / RATE))
+        self._ready.append(Partial(stable, tentative, self._began + until / RATE))
 
 
 def _levels(audio: Float32) -> Float32:

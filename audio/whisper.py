@@ -111,10 +111,14 @@ def find_device(device: str) -> str:
 
 
 class Whisper:
-    """A Whisper model on `device` ("auto": a GPU if there is one). Not thread-safe: one pass at a time."""
+    """A Whisper model on `device` ("auto": a GPU if there is one); `passes` may run at once, in threads."""
 
     def __init__(
-        self, model: str | PathLike[str] | None = None, threads: int = 1, device: str = "cpu"
+        self,
+        model: str | PathLike[str] | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        passes: int = 1,
     ) -> None:
         limit_threads(threads)
         from faster_whisper import WhisperModel
@@ -123,7 +127,9 @@ class Whisper:
         folder, where = find_model(model), find_device(device)
         precision = "int8" if where == "cpu" else "float16"
         try:
-            self.model = WhisperModel(folder, device=where, compute_type=precision, cpu_threads=threads)
+            self.model = WhisperModel(
+                folder, device=where, compute_type=precision, cpu_threads=threads, num_workers=passes
+            )
         except Exception as error:
             raise ModelError(f"{folder} is not a usable Whisper model ({error}). Fetch it again.") from error
         self._tokenizer: Any = Tokenizer(

@@ -22,6 +22,15 @@ class CheckpointError(ValueError):
     """A folder holds no weights that can be used; the message says what to do."""
 
 
+def find_device(device: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda". Raises `CheckpointError` where no GPU is to be had."""
+    if device != "cpu" and torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise CheckpointError("PyTorch finds no GPU here: leave --device out, or give --device cpu")
+    return "cpu"
+
+
 def save(folder: str | Path, config: Config, weights: Mapping[str, torch.Tensor]) -> None:
     """Write config and weights (bf16; tied heads once) into a folder, whole or not at all."""
     folder = Path(folder)

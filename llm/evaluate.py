@@ -156,7 +156,7 @@ async def _dialogue(
             next(segments)
         else:
             after_caller = number > 0 and messages[number - 1]["role"] == "user"
-            if number > 0:
+            if number > 0 and not message.get("slip"):
                 draft = await _draft(conversation, effort)
                 _compare(seen, message, draft, {t.name: t for t in tools}, routed and after_caller)
             calls = [

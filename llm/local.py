@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from stretto.llm.causal import CausalWriting
-from stretto.llm.checkpoint import EMBEDDED, CheckpointError, load
+from stretto.llm.checkpoint import EMBEDDED, CheckpointError, find_device, load
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation, Writing
 from stretto.llm.language_model import ToolSpec
@@ -48,8 +48,7 @@ class LocalModel:
         self, folder: str | Path | None = None, *, device: str = "cpu", threads: int = 1, context: int = 1024,
         model: Transformer | None = None, tokenizer: Tokenizer | None = None, sampler: Sampler = "verified",
     ) -> None:  # fmt: skip
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = find_device(device)
         torch.set_num_threads(threads)
         if model is None:
             model = load(folder or EMBEDDED, device, fast_dtype(device))

@@ -110,18 +110,6 @@ def _pairs(call: Call) -> Counter[tuple[str, str]]:
     return Counter((key, plain(value)) for key, value in call[1].items() if value is not None)
 
 
-def matches(expected: Sequence[Call], written: Sequence[Call]) -> int:
-    """How many of the expected calls were written; each written one counts once."""
-    left = list(written)
-    found = 0
-    for call in expected:
-        hit = next((other for other in left if same_call(call, other)), None)
-        if hit is not None:
-            left.remove(hit)
-            found += 1
-    return found
-
-
 def argument_hits(expected: Call, written: Call | None) -> tuple[int, int, int]:
     """Arguments that agree, expected and written ones; none agrees with the arguments of another tool."""
     wanted = _pairs(expected)

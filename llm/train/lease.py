@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stretto.llm.checkpoint import save
+from stretto.llm.checkpoint import find_device, save
 from stretto.llm.train.batches import Batches, Source
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.pack import hand_over, starting_weights
@@ -100,8 +100,7 @@ def try_out(pack: Path, work: Path, device: str) -> None:
     model = starting_weights(pack)
     preset = preset_of(run, model)
     batches, _ = batches_of(pack, run, preset)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = find_device(device)
     found = smoke(model, preset, batches.batch(0), device)
     (work / "smoke.json").write_text(json.dumps({"device": device, **found}, indent=1) + "\n")
 

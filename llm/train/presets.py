@@ -75,8 +75,9 @@ HALF = Config(
 PRESETS = {
     "cpu-half": Preset(
         HALF,
-        steps=2360,
+        steps=1600,
         tokens=1400,
+        heard=0.45,
         causal_share=0.5,
         muon_lr=0.0,
         adam_lr=4e-4,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from stretto.llm.checkpoint import load, save
+from stretto.llm.checkpoint import find_device, load, save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
@@ -311,7 +311,7 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
 def train_command(args: argparse.Namespace) -> dict[str, float]:
     """`stretto llm train`: what its flags say; returns steps, tokens and losses at the end."""
     torch.set_num_threads(args.threads)
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = find_device(args.device)
     preset = PRESETS[args.preset]
     if args.steps:
         preset = replace(preset, steps=args.steps)
