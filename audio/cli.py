@@ -174,15 +174,18 @@ async def transcribe(
     def now() -> float:
         return time.monotonic() - began if pacing else heard[0] + time.monotonic() - heard[1]
 
-    for frame in frames(pcm):
-        end = frame.at + FRAME / RATE
-        if pacing and (wait := end - now()) > 0:
-            await asyncio.sleep(wait)
-        heard[:] = end, time.monotonic()
-        for text in await caller.feed(frame, not pacing, now):
-            partials.append({"at_ms": round(now() * 1000, 1), "text": text})
-            show(f"  {now():7.2f} s  {text}")
-    text = await caller.finish(len(pcm) / RATE, now)
+    try:
+        for frame in frames(pcm):
+            end = frame.at + FRAME / RATE
+            if pacing and (wait := end - now()) > 0:
+                await asyncio.sleep(wait)
+            heard[:] = end, time.monotonic()
+            for text in await caller.feed(frame, not pacing, now):
+                partials.append({"at_ms": round(now() * 1000, 1), "text": text})
+                show(f"  {now():7.2f} s  {text}")
+        text = await caller.finish(len(pcm) / RATE, now)
+    finally:
+        await caller.close()
     return {
         "text": text,
         "seconds": round(len(pcm) / RATE, 3),
@@ -203,6 +206,7 @@ class _Caller:
         self._ended: float | None = None
         self._texts: list[str] = []
         self._soft: Transcript | None = None
+        self._asked: asyncio.Task[None] | None = None
         self.latency_ms: float | None = None
         """From the end of the last utterance's speech to its final text."""
 
@@ -220,24 +224,41 @@ class _Caller:
                 if self._recognition is None:
                     self._recognition = self._recogniser.open(self._bias)
             else:
+                await self._settle()
                 self._ended = event.at
-                await self._final(now)
+                self._asked = asyncio.create_task(self._final(event.at, now))
         if self._recognition is not None:
             if not fed:
                 for earlier in self._before:
                     partials += self._recognition.feed(earlier)
             if wait:
+                await self._settle()
                 partials += await self._recognition.settled()
             if self._ended is not None and frame.at - self._ended >= COMMIT:
-                self._commit()
+                await self._commit()
         return [self._so_far(partial.text) for partial in partials]
 
-    async def _final(self, now: Callable[[], float]) -> None:
-        if self._recognition is not None and self._ended is not None:
-            self._soft = await self._recognition.final(self._ended)
-            self.latency_ms = (now() - self._ended) * 1000
+    async def _final(self, end: float, now: Callable[[], float]) -> None:
+        assert self._recognition is not None
+        soft = await self._recognition.final(end)
+        if self._ended == end:  # else the caller went on
+            self._soft = soft
+            self.latency_ms = (now() - end) * 1000
 
-    def _commit(self) -> None:
+    async def _settle(self) -> None:
+        """Wait for the final that is being made."""
+        if self._asked is not None:
+            await self._asked
+            self._asked = None
+
+    async def close(self) -> None:
+        """Make nothing any more."""
+        if self._asked is not None:
+            self._asked.cancel()
+            await asyncio.wait([self._asked])
+
+    async def _commit(self) -> None:
+        await self._settle()
         assert self._recognition is not None
         if self._soft is not None and self._soft.text:
             self._texts.append(self._soft.text)
@@ -253,6 +274,7 @@ class _Caller:
 
     async def finish(self, seconds: float, now: Callable[[], float]) -> str:
         """The file ended: what is still open is final now."""
+        await self._settle()
         if self._recognition is not None and self._soft is None:
             silent = np.zeros(FRAME, np.int16)
             ends = [
@@ -262,7 +284,7 @@ class _Caller:
                 if isinstance(event, SpeechEnded)
             ]
             self._ended = min(seconds, ends[0]) if ends else seconds
-            await self._final(now)
+            await self._final(self._ended, now)
         if self._recognition is not None:
-            self._commit()
+            await self._commit()
         return self._so_far("")

@@ -146,7 +146,7 @@ class Recognition:
     def feed(self, frame: Frame) -> list[Partial]:
         """Take the next frame; the partials that became ready since the last one.
 
-        A partial pass starts every 400 ms of audio; while one runs, or a final is being made, none is queued.
+        A partial pass starts every 400 ms of audio; while one runs none is queued.
         """
         if self._length == 0:
             self._began = frame.at
@@ -156,16 +156,17 @@ class Recognition:
         self._audio[self._length : self._length + count] = to_float(frame.pcm)
         self._length += count
         self._collect()
-        if self._finals == 0 and not self.paused and not self._ended:
+        if not self.paused and not self._ended:
             self._start()
         return self._take()
 
     def _start(self) -> None:
         """Start the passes that are due."""
         window = self._length - self._window
-        if self._full is None and window > WINDOW * RATE:
+        free = self._full is None and self._finals == 0
+        if free and window > WINDOW * RATE:
             self._start_closing(self._length)
-        elif self._full is None and self._fell_silent():
+        elif free and self._fell_silent():
             self._full = _Running(self._submit(self._window, self._length, full=True), self._length)
             self._heard = self._heard_fully = self._length
             self._due = self._length + int(CADENCE * RATE)
