@@ -69,6 +69,7 @@ class Reply:
         """What was said last, and the draft that it is from."""
         self._interrupted = False
         self._work: asyncio.Task[Any] | None = None
+        self._filler: Utterance | None = None
 
     @property
     def over(self) -> bool:
@@ -183,6 +184,11 @@ class Reply:
 
     async def _converse(self, draft: Draft | None) -> None:
         """Perform a draft, and those that follow its tools' results; None: the model failed."""
+        # "One moment" may still be on the line while the reply after it is written.
+        async with asyncio.TaskGroup() as fillers:
+            await self._rounds(draft, fillers)
+
+    async def _rounds(self, draft: Draft | None, fillers: asyncio.TaskGroup) -> None:
         rounds = 0
         while True:
             calls, ends = split(draft.calls) if draft is not None else ([], None)
@@ -197,7 +203,7 @@ class Reply:
                 self._call.fail("model", f"more than {rounds} rounds of tool calls", self.record)
                 break
             rounds += bool(calls)
-            utterance = await self._perform(draft, calls)
+            utterance = await self._perform(draft, calls, fillers)
             if utterance is not None and utterance.error is not None and not utterance.heard:
                 break
             if ends is not None and not calls and not self._stopped(utterance):
@@ -266,7 +272,9 @@ class Reply:
 
     # ------------------------------------------------------------------ performing it
 
-    async def _perform(self, draft: Draft, calls: Sequence[ToolCall]) -> Utterance | None:
+    async def _perform(
+        self, draft: Draft, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup
+    ) -> Utterance | None:
         """Prepare the words; after the commit speak them and run the calls at once. Returns what was said."""
         said: Utterance | None = None
         async with asyncio.TaskGroup() as group:
@@ -274,6 +282,7 @@ class Reply:
                 said = Utterance(draft.text.strip(), self.record)
                 group.create_task(self._mouth.speak(said))
             await self._until(self._committed)
+            await self._filled()
             if said is not None and not self._interrupted:
                 self._release(said)
             elif said is not None:
@@ -282,7 +291,7 @@ class Reply:
                 self.sealed = True
                 self._owner.sealed(self)
                 await self._commit(draft, None)
-                await self._run_tools(calls, quiet=said is None)
+                await self._run_tools(calls, fillers if said is None else None)
         heard = None
         if said is not None:
             self._note(said)
@@ -314,11 +323,19 @@ class Reply:
             turn.heard_until_ms = call.ms(said.heard_until)
             if said.heard:
                 call.history.agent(turn.turn, said.text, said.heard, call.ms(said.released_at), said.canned)
-            call.emit(
-                events.AgentHeard(at_ms=call.ms(), turn=turn.turn, text=said.heard, complete=said.complete)
-            )
+            self._emit_heard(said)
+
+    def _emit_heard(self, said: Utterance) -> None:
+        at, turn = self._call.ms(), self.record.turn
+        self._call.emit(events.AgentHeard(at_ms=at, turn=turn, text=said.heard, complete=said.complete))
+
+    async def _filled(self) -> None:
+        """Wait until a filler has been said to its end."""
+        if self._filler is not None:
+            await self._until(self._filler.over)
 
     async def _say_canned(self, text: str) -> None:
+        await self._filled()
         if not text or self._interrupted:
             return
         said = Utterance(text, self.record, canned=True)
@@ -335,19 +352,18 @@ class Reply:
 
     # ------------------------------------------------------------------ tools
 
-    async def _run_tools(self, calls: Sequence[ToolCall], quiet: bool) -> None:
+    async def _run_tools(self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup | None) -> None:
         """Run all at once; a long silence is covered. Results go to the model in the order of the calls."""
         finished = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            cover = group.create_task(self._cover(finished)) if quiet else None
+        if fillers is not None:
+            fillers.create_task(self._cover(finished))
+        try:
             async with asyncio.TaskGroup() as tools:
                 running = [tools.create_task(self._run_tool(call)) for call in calls]
-            results = [task.result() for task in running]
+        finally:
             finished.set()
-            if cover is not None:
-                await cover
-        for call, result in zip(calls, results, strict=True):
-            text = result.text
+        for call, task in zip(calls, running, strict=True):
+            text = task.result().text
             self._call.history.result(self.key[0], call.id, call.name, text, self._call.ms())
             with self._call.reporting("model", self.record):
                 async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
@@ -360,12 +376,13 @@ class Reply:
                 await finished.wait()
         except TimeoutError:
             if options.canned.one_moment and not self._interrupted:
-                said = Utterance(options.canned.one_moment, self.record, canned=True)
+                said = self._filler = Utterance(options.canned.one_moment, self.record, canned=True)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._mouth.speak(said))
                     self._mouth.release(said)
                 if said.error is None:
                     self.record.fillers.append(said.heard)
+                    self._emit_heard(said)
 
     async def _run_tool(self, tool_call: ToolCall) -> Result:
         call, turn = self._call, self.record

@@ -86,6 +86,23 @@ def test_a_slow_tool_without_words_is_covered_by_a_canned_sentence(cast):
     assert turn.first_audio_ms < turn.first_reply_ms
 
 
+def test_the_reply_is_written_while_one_moment_is_still_being_said(cast):
+    @tool
+    async def look() -> str:
+        """Look it up."""
+        await asyncio.sleep(SessionOptions().one_moment_ms / 1000 + 0.1)
+        return "found"
+
+    stage = cast.Stage(
+        [cast.Says(1.0, 2.0, "look it up")], [cast.calls(("look", {})), "Found it."], tools=[look], until=9.0
+    )
+    (turn,) = stage.run().turns
+    filler, reply = [e for e in stage.events if isinstance(e, events.AgentHeard) and e.turn == turn.turn]
+    assert (filler.text, reply.text) == (stage.options.canned.one_moment, "Found it.")
+    (written,) = [e for e in stage.events if isinstance(e, events.DraftReady) and e.text == "Found it."]
+    assert written.at_ms < filler.at_ms < turn.first_reply_ms
+
+
 def test_calls_run_in_parallel_and_results_keep_their_order(cast):
     meeting = {}
 
