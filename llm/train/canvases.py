@@ -13,6 +13,11 @@ from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
 from torch import Tensor
 
 SIZES = (16, 32, 64)
+DRAFTED = 0.5
+"""Share of canvases as a sampler opens them: of its size, anywhere in a turn, nothing known but what is
+written. (A reply that goes on past such a canvas is not among the others.)"""
+OPENED = {"say": 16, "call": 32}
+"""Their sizes, those of `stretto.llm.conversation`."""
 CAUSAL_WEIGHT = {"system": 0.0, "user": 0.3, "say": 1.0, "call": 1.0, "tool": 0.0}
 PAD_WEIGHT = 0.1
 PAUSE_WEIGHT = 0.25
@@ -114,6 +119,19 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
     return weights
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A canvas: where in the clean stream it begins, and what belongs on it.
+
+    `pause`: no canvas but a caller's words up to a pause. `drafted`: as a sampler opens it.
+    """
+
+    start: int
+    target: list[int]
+    pause: bool = False
+    drafted: bool = False
+
+
 def make_batch(
     dialogues: Sequence[Sequence[Segment]],
     vocab: int,
@@ -132,23 +150,25 @@ def make_batch(
     for segments in dialogues:
         clean = [t for s in segments for t in s.ids]
         weights = causal_weights(segments)
-        canvas: list[tuple[int, int, list[int], bool]] = []  # start in the clean stream, size, target, pause
+        canvas: list[Opened] = []
         start = 0
         for segment in segments:
             if shifted:
-                canvas += [(start + len(segment.head), len(p), list(p), True) for p in segment.pauses]
+                canvas += [Opened(start + len(segment.head), list(p), pause=True) for p in segment.pauses]
             if segment.kind in ("say", "call") and segment.learn:
-                skip = 0
-                if len(segment.body) > 12 and rng.random() < 0.15:
+                drafted, skip = rng.random() < DRAFTED, 0
+                if drafted and rng.random() < 0.7:
+                    skip = rng.randrange(max(1, len(segment.body) - 1))
+                elif not drafted and len(segment.body) > 12 and rng.random() < 0.15:
                     skip = rng.randrange(1, len(segment.body) - 4)  # a canvas opened in mid-reply
                 body = segment.body[skip:]
-                size = canvas_size(len(body), segment.kind, rng)
-                canvas.append((start + len(segment.head) + skip, size, fill(body, size), False))
+                size = OPENED[segment.kind] if drafted else canvas_size(len(body), segment.kind, rng)
+                canvas.append(Opened(start + len(segment.head) + skip, fill(body, size), drafted=drafted))
             start += len(segment.ids)
         rows.append((clean, weights, canvas))
     b = len(rows)
     length = -(-max(len(clean) for clean, _, _ in rows) // multiple) * multiple
-    width = -(-max(sum(size for _, size, _, _ in canvas) for _, _, canvas in rows) // multiple) * multiple
+    width = -(-max(sum(len(c.target) for c in canvas) for _, _, canvas in rows) // multiple) * multiple
     clean_t = torch.full((b, length), END)
     next_weight = torch.zeros(b, length)
     canvas_t = torch.full((b, width), MASK)
@@ -162,10 +182,15 @@ def make_batch(
         clean_t[r, : len(clean)] = torch.tensor(clean)
         next_weight[r, : len(clean) - 1] = torch.tensor(weights[1:])
         at = 0
-        for number, (start, size, tokens, pause) in enumerate(canvas):
+        for number, opened in enumerate(canvas):
+            start, tokens, size = opened.start, opened.target, len(opened.target)
             span = slice(at, at + size)
-            if pause:  # read word by word like the clean stream, beside what really came
+            if opened.pause:  # read word by word like the clean stream, beside what really came
                 noisy, learn = tokens, [False] * size
+            elif opened.drafted:
+                known = int(rng.random() < 0.8)  # a draft follows the token that was verified last
+                noisy = tokens[:known] + [MASK] * (size - known)
+                learn = [place >= known for place in range(size)]
             else:
                 noisy, learn = corrupt(tokens, vocab, rng)
             if shifted:
@@ -176,10 +201,10 @@ def make_batch(
             weight[r, span] = torch.tensor(
                 [float(on) * (PAD_WEIGHT if t in PADS else 1.0) for on, t in zip(learn, tokens, strict=True)]
             )
-            if pause:
+            if opened.pause:
                 weight[r, at + size - 1] = PAUSE_WEIGHT
             positions[r, span] = torch.arange(start, start + size)
-            limit[r, span], group[r, span], ordered[r, span] = start, number, pause
+            limit[r, span], group[r, span], ordered[r, span] = start, number, opened.pause
             at += size
     count = sum(len(clean) for clean, _, _ in rows)
     return Batch(clean_t, next_weight, canvas_t, target, weight, positions, limit, group, ordered, count)

@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stretto.llm.checkpoint import load
 from stretto.llm.cli import register
+from stretto.llm.conversation import CALL_CANVAS, SAY_CANVAS
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, USER, embedded_tokenizer
 from stretto.llm.train import train as training
 from stretto.llm.train.augment import damage, subset_tools
 from stretto.llm.train.batches import Batches, Source, load_dialogues
-from stretto.llm.train.canvases import Batch, causal_weights, corrupt, fill, make_batch
+from stretto.llm.train.canvases import OPENED, Batch, causal_weights, corrupt, fill, make_batch
 from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS
@@ -192,6 +193,24 @@ def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before(dial
         assert sees[:start].all() and start <= place
         assert {SAY, CALL} & set(clean[:start])
         assert sees[length + at]
+
+
+def test_half_of_the_canvases_are_those_that_a_sampler_opens(dialogue: Make) -> None:
+    assert OPENED == {"say": SAY_CANVAS, "call": CALL_CANVAS}
+    tokenizer = embedded_tokenizer()
+    segments = dialogue_segments(tokenizer, dialogue(3))
+    written = 0
+    for seed in range(60):
+        batch = make_batch([segments], tokenizer.size, random.Random(seed), shifted=True)
+        for number in range(int(batch.group.max()) + 1):
+            mine = batch.group[0] == number
+            known = (batch.weight[0][mine] == 0).tolist()
+            if known[0] and not any(known[1:]):
+                written += 1
+                assert batch.canvas[0][mine][2:].eq(MASK).all()
+                first = int(batch.positions[0][mine][0]) + 1  # shifted: it is read one place before
+                assert batch.target[0][mine][0] == batch.clean[0][first]
+    assert 30 < written < 100
 
 
 def test_what_an_agent_did_by_mistake_is_read_but_never_learnt(dialogue: Make) -> None:
