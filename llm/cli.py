@@ -62,6 +62,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     unpack.add_argument("folder", metavar="DIR", help="what the run wrote into its folder `result`")
     unpack.add_argument("--out", required=True, help="folder for the weights")
     unpack.set_defaults(run=run_unpack)
+    curves = commands.add_parser("curves", help="a picture of the losses of training runs")
+    curves.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or its log.jsonl")
+    curves.add_argument("--out", required=True, metavar="FILE", help="the picture: .png or .svg")
+    curves.set_defaults(run=run_curves)
     export = commands.add_parser("export", help="weights to ship: int8, in parts")
     export.add_argument("model", metavar="DIR", help="folder of a trained model")
     export.add_argument("--out", required=True, help="folder for the parts and config.json")
@@ -197,4 +201,19 @@ def run_train(args: argparse.Namespace) -> int:
     last = train_command(args)
     if args.json:
         print(json.dumps({**last, "out": str(Path(args.out))}))
+    return 0
+
+
+def run_curves(args: argparse.Namespace) -> int:
+    """Draw training curves; 2 for a run without a log, 1 where a package of [train] is missing."""
+    from stretto.llm.train.curves import draw
+
+    try:
+        draw(args.runs, args.out)
+    except ModuleNotFoundError as error:
+        _complain("curves", f"{error.name} is missing: pip install 'stretto[train]'")
+        return 1
+    except (ValueError, OSError) as error:
+        return _complain("curves", error)
+    _report(args, {args.out: Path(args.out).stat().st_size}, out=args.out)
     return 0

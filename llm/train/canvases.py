@@ -18,7 +18,7 @@ DRAFTED = 0.5
 written. (A reply that goes on past such a canvas is not among the others.)"""
 OPENED = {"say": 16, "call": 32}
 """Their sizes, those of `stretto.llm.conversation`."""
-CAUSAL_WEIGHT = {"system": 0.0, "user": 0.3, "say": 1.0, "call": 1.0, "tool": 0.0}
+CAUSAL_WEIGHT = {"system": 0.0, "user": 0.1, "say": 1.0, "call": 1.0, "tool": 0.0}
 PAD_WEIGHT = 0.1
 PAUSE_WEIGHT = 0.25
 """That a caller's turn is not over at a pause; all told, its end in the clean stream weighs as much."""

@@ -75,10 +75,9 @@ HALF = Config(
 PRESETS = {
     "cpu-half": Preset(
         HALF,
-        steps=1600,
+        steps=950,
         tokens=1400,
         heard=0.45,
-        causal_share=0.5,
         muon_lr=0.0,
         adam_lr=4e-4,
         shares={**{name: share * 0.6 for name, share in TASKS.items()}, "concierge": 0.91},
