@@ -55,16 +55,18 @@ class Batches:
 
     `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
     dialogues whose names become random words. `schemas`: share of all dialogues whose tools
-    have other names. `most`: padded tokens of a batch, where a step has several.
+    have other names. `canvases`: False to train reading alone. `most`: padded tokens of a batch, where a
+    step has several.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
-        shifted: bool = False, most: int = 0, schemas: float = 0.0,
+        shifted: bool = False, most: int = 0, schemas: float = 0.0, canvases: bool = True,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
-        self.renamed, self.shifted, self.most, self.schemas = renamed, shifted, most, schemas
+        self.renamed, self.most, self.schemas = renamed, most, schemas
+        self.shifted, self.canvases = shifted, canvases
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.drilled, self.drills = drilled, Drills(tokenizer)
@@ -110,9 +112,12 @@ class Batches:
             last = at + 1 == len(drawn)
             widest = 2 * sum(len(s.ids) for s in (segments if last else drawn[at + 1]))
             if last or (len(rows) + 1) * widest > self.most:
-                batches.append(make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple=MULTIPLE))
+                batches.append(self._made(rows, rng, MULTIPLE))
                 rows = []
         return batches
+
+    def _made(self, rows: list[list[Segment]], rng: random.Random, multiple: int = 1) -> Batch:
+        return make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple, self.canvases)
 
     def _draw(self, rng: random.Random) -> list[Segment]:
         while True:
@@ -129,14 +134,14 @@ class Batches:
         anchor = sizes[0]  # dialogue 0 is drawn fairly; its nearest neighbours in length keep padding low
         order = sorted(range(len(pool)), key=lambda i: abs(sizes[i] - anchor))
         count = max(1, self.tokens // max(anchor, 1))
-        return make_batch([pool[i] for i in order[:count]], self.tokenizer.size, rng, self.shifted)
+        return self._made([pool[i] for i in order[:count]], rng)
 
     def _drill(self, rng: random.Random) -> Batch:
         """A batch of copying drills only: they are short, and would pad beside dialogues."""
         rows: list[list[Segment]] = []
         while sum(len(s.ids) for row in rows for s in row) < self.tokens:
             rows.append(self.segments(self.drills.dialogue(rng), rng))
-        return make_batch(rows, self.tokenizer.size, rng, self.shifted)
+        return self._made(rows, rng)
 
 
 def corpus(folder: str | Path, names: Sequence[str], split: str = "train") -> tuple[str, ...]:

@@ -138,13 +138,14 @@ def make_batch(
     rng: random.Random,
     shifted: bool = False,
     multiple: int = 1,
+    canvases: bool = True,
 ) -> Batch:
     """Tensors for dialogues of similar length; every agent segment becomes one canvas.
 
     `shifted`: the model predicts a canvas token one place before it (`Config.shifted`), so that what
     stands on the canvas begins with the clean token before it. Only such a model learns from pauses: what
     was heard before one is read causally, off the clean stream, for the sake of what comes next.
-    `multiple`: both lengths are rounded up to one.
+    `multiple`: both lengths are rounded up to one. `canvases`: without them a batch is only read.
     """
     rows = []
     for segments in dialogues:
@@ -153,9 +154,9 @@ def make_batch(
         canvas: list[Opened] = []
         start = 0
         for segment in segments:
-            if shifted:
+            if shifted and canvases:
                 canvas += [Opened(start + len(segment.head), list(p), pause=True) for p in segment.pauses]
-            if segment.kind in ("say", "call") and segment.learn:
+            if segment.kind in ("say", "call") and segment.learn and canvases:
                 drafted, skip = rng.random() < DRAFTED, 0
                 if drafted and rng.random() < 0.7:
                     skip = rng.randrange(max(1, len(segment.body) - 1))
@@ -168,7 +169,8 @@ def make_batch(
         rows.append((clean, weights, canvas))
     b = len(rows)
     length = -(-max(len(clean) for clean, _, _ in rows) // multiple) * multiple
-    width = -(-max(sum(len(c.target) for c in canvas) for _, _, canvas in rows) // multiple) * multiple
+    widest = max(1, *(sum(len(opened.target) for opened in canvas) for _, _, canvas in rows))
+    width = -(-widest // multiple) * multiple
     clean_t = torch.full((b, length), END)
     next_weight = torch.zeros(b, length)
     canvas_t = torch.full((b, width), MASK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stretto.llm.transformer import Config
 
@@ -17,6 +17,8 @@ TASKS = {
     "hwu64": 0.01,
 }
 """Shares of the openly licensed sources; the rest are concierge dialogues."""
+HOUSE = {**{name: share * 0.6 for name, share in TASKS.items()}, "concierge": 0.91}
+"""The same for few steps on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Preset:
     adam_lr: float = 2e-3
     gain_lr: float = 6e-3
     causal_share: float = 1.0
+    canvases: bool = True
+    """False: only reading is trained, token by token, as autoregressive models are."""
     copying: bool = False
     ema: float = 0.995
     longest: int = 768
@@ -72,19 +76,22 @@ HALF = Config(
     rope_theta=100_000.0, qk_norm=False, shifted=True,
 )  # fmt: skip
 
+CPU_HALF = Preset(
+    HALF,
+    steps=950,
+    tokens=1400,
+    heard=0.45,
+    muon_lr=0.0,
+    adam_lr=4e-4,
+    shares=HOUSE,
+    renamed=0.4,
+    log_every=10,
+    eval_batches=4,
+)
+
 PRESETS = {
-    "cpu-half": Preset(
-        HALF,
-        steps=950,
-        tokens=1400,
-        heard=0.45,
-        muon_lr=0.0,
-        adam_lr=4e-4,
-        shares={**{name: share * 0.6 for name, share in TASKS.items()}, "concierge": 0.91},
-        renamed=0.4,
-        log_every=10,
-        eval_batches=4,
-    ),
+    "cpu-half": CPU_HALF,
+    "ar-twin": replace(CPU_HALF, steps=240, canvases=False),
     "h200": Preset(
         HALF,
         steps=20_000,

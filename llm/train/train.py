@@ -55,7 +55,7 @@ def losses(
     """
     run = run or model.train_pass
     nexts_in_all = sum(float(b.next_weight.sum()) for b in batches)
-    masks_in_all = sum(float(b.weight.sum()) for b in batches)
+    masks_in_all = sum(float(b.weight.sum()) for b in batches) or 1.0  # none where only reading is trained
     for batch in batches:
         sees = flex_attend(batch) if flex else batch.sees
         reading, writing = run(batch.clean, batch.canvas, batch.positions, sees)
@@ -305,6 +305,7 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
         shifted=preset.model.shifted,
         most=preset.most,
         schemas=preset.schemas,
+        canvases=preset.canvases,
     )
 
 
@@ -325,6 +326,7 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
         preset.longest,
         "valid",
         shifted=preset.model.shifted,
+        canvases=preset.canvases,
     )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

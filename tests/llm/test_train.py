@@ -29,7 +29,7 @@ from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS
 from stretto.llm.train.schemas import rename_tools
-from stretto.llm.train.train import Pace, mean_losses, schedule, train_command
+from stretto.llm.train.train import Pace, losses, mean_losses, schedule, train_command
 from stretto.llm.transformer import Transformer
 from stretto.tools.concierge.dialogues import generate
 from torch import Tensor
@@ -193,6 +193,23 @@ def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before(dial
         assert sees[:start].all() and start <= place
         assert {SAY, CALL} & set(clean[:start])
         assert sees[length + at]
+
+
+def test_the_autoregressive_twin_reads_the_same_and_writes_nothing(dialogue: Make) -> None:
+    tokenizer = embedded_tokenizer()
+    rows = [dialogue_segments(tokenizer, dialogue(number)) for number in (3, 4)]
+    both, read = (
+        make_batch(rows, tokenizer.size, random.Random(0), shifted=True, canvases=canvases)
+        for canvases in (True, False)
+    )
+    assert not read.weight.any() and both.weight.any()
+    torch.manual_seed(0)
+    model = Transformer(replace(PRESETS["cpu-smoke"].model, vocab=tokenizer.size, shifted=True))
+    (causal, denoise), (alone, nothing) = (next(iter(losses(model, [batch]))) for batch in (both, read))
+    assert alone.item() == pytest.approx(causal.item(), rel=1e-4)
+    assert nothing.item() == 0.0 < denoise.item()
+    (alone + nothing).backward()
+    assert not PRESETS["ar-twin"].canvases and PRESETS["ar-twin"].model == PRESETS["cpu-half"].model
 
 
 def test_half_of_the_canvases_are_those_that_a_sampler_opens(dialogue: Make) -> None:
