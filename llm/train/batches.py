@@ -55,18 +55,19 @@ class Batches:
 
     `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
     dialogues whose names become random words. `schemas`: share of all dialogues whose tools
-    have other names. `canvases`: False to train reading alone. `most`: padded tokens of a batch, where a
-    step has several.
+    have other names. `canvases`: False to train reading alone. `stale`: share of replies written over an
+    earlier one. `most`: padded tokens of a batch, where a step has several.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
         shifted: bool = False, most: int = 0, schemas: float = 0.0, canvases: bool = True,
+        stale: float = 0.0,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
         self.renamed, self.most, self.schemas = renamed, most, schemas
-        self.shifted, self.canvases = shifted, canvases
+        self.shifted, self.canvases, self.stale = shifted, canvases, stale
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.drilled, self.drills = drilled, Drills(tokenizer)
@@ -117,7 +118,7 @@ class Batches:
         return batches
 
     def _made(self, rows: list[list[Segment]], rng: random.Random, multiple: int = 1) -> Batch:
-        return make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple, self.canvases)
+        return make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple, self.canvases, self.stale)
 
     def _draw(self, rng: random.Random) -> list[Segment]:
         while True:

@@ -98,6 +98,12 @@ def corrupt(target: Sequence[int], vocab: int, rng: random.Random) -> tuple[list
     return noisy, learn
 
 
+def outdated(target: Sequence[int], old: Sequence[int], rng: random.Random) -> tuple[list[int], list[bool]]:
+    """A canvas that holds an older draft, in part masked again: what no longer fits is to be replaced."""
+    ratio = rng.uniform(0.0, 0.7)
+    return [MASK if rng.random() < ratio else token for token in old], [True] * len(target)
+
+
 def causal_weights(segments: Sequence[Segment]) -> list[float]:
     """Weight of every token as something to predict from what stands before it."""
     weights: list[float] = []
@@ -123,13 +129,15 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
 class Opened:
     """A canvas: where in the clean stream it begins, and what belongs on it.
 
-    `pause`: no canvas but a caller's words up to a pause. `drafted`: as a sampler opens it.
+    `pause`: no canvas but a caller's words up to a pause. `drafted`: as a sampler opens it. `old`: a reply
+    to what the caller said before, which stands on it.
     """
 
     start: int
     target: list[int]
     pause: bool = False
     drafted: bool = False
+    old: list[int] | None = None
 
 
 def make_batch(
@@ -139,6 +147,7 @@ def make_batch(
     shifted: bool = False,
     multiple: int = 1,
     canvases: bool = True,
+    stale: float = 0.0,
 ) -> Batch:
     """Tensors for dialogues of similar length; every agent segment becomes one canvas.
 
@@ -146,12 +155,15 @@ def make_batch(
     stands on the canvas begins with the clean token before it. Only such a model learns from pauses: what
     was heard before one is read causally, off the clean stream, for the sake of what comes next.
     `multiple`: both lengths are rounded up to one. `canvases`: without them a batch is only read.
+    `stale`: share of the replies' canvases on which an earlier reply stands, as a draft made in mid-turn
+    does once the caller went on.
     """
     rows = []
     for segments in dialogues:
         clean = [t for s in segments for t in s.ids]
         weights = causal_weights(segments)
         canvas: list[Opened] = []
+        said: list[tuple[int, ...]] = []
         start = 0
         for segment in segments:
             if shifted and canvases:
@@ -164,7 +176,12 @@ def make_batch(
                     skip = rng.randrange(1, len(segment.body) - 4)  # a canvas opened in mid-reply
                 body = segment.body[skip:]
                 size = OPENED[segment.kind] if drafted else canvas_size(len(body), segment.kind, rng)
-                canvas.append(Opened(start + len(segment.head) + skip, fill(body, size), drafted=drafted))
+                first, filled, old = start + len(segment.head) + skip, fill(body, size), None
+                if segment.kind == "say" and said and rng.random() < stale:
+                    old, drafted = fill(rng.choice(said)[skip:], size), False
+                canvas.append(Opened(first, filled, drafted=drafted, old=old))
+            if segment.kind == "say":
+                said.append(segment.body)
             start += len(segment.ids)
         rows.append((clean, weights, canvas))
     b = len(rows)
@@ -193,6 +210,8 @@ def make_batch(
                 known = int(rng.random() < 0.8)  # a draft follows the token that was verified last
                 noisy = tokens[:known] + [MASK] * (size - known)
                 learn = [place >= known for place in range(size)]
+            elif opened.old is not None:
+                noisy, learn = outdated(tokens, opened.old, rng)
             else:
                 noisy, learn = corrupt(tokens, vocab, rng)
             if shifted:

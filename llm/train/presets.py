@@ -37,6 +37,8 @@ class Preset:
     """Share of the concierge dialogues whose names become random words."""
     schemas: float = 0.0
     """Share of all dialogues whose tools and arguments get other names."""
+    stale: float = 0.0
+    """Share of replies that are written over an earlier one, to learn to revise."""
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
     gain_lr: float = 6e-3
@@ -105,6 +107,7 @@ PRESETS = {
         ema=0.998,
         renamed=0.4,
         schemas=0.3,
+        stale=0.1,
         shares={**TASKS, "sgd": 0.25, "star": 0.08, "concierge": 0.58},
         compile=True,
         flex=True,

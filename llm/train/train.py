@@ -306,6 +306,7 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
         most=preset.most,
         schemas=preset.schemas,
         canvases=preset.canvases,
+        stale=preset.stale,
     )
 
 

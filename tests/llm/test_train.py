@@ -212,6 +212,26 @@ def test_the_autoregressive_twin_reads_the_same_and_writes_nothing(dialogue: Mak
     assert not PRESETS["ar-twin"].canvases and PRESETS["ar-twin"].model == PRESETS["cpu-half"].model
 
 
+def test_a_stale_draft_stands_on_the_canvas_and_is_written_over() -> None:
+    tokenizer = embedded_tokenizer()
+    segments = [
+        Segment("say", (SAY,), (*tokenizer.encode(words), END))
+        for words in ("Which day would you like?", "For how many people?")
+    ]
+    old, new = (fill(segment.body, 16) for segment in segments)
+    kept = 0
+    for seed in range(20):
+        batch = make_batch([segments], tokenizer.size, random.Random(seed), stale=1.0)
+        mine = batch.group[0] == 1
+        first = int(batch.positions[0][mine][0]) - len(segments[0].ids) - 1
+        canvas, target = batch.canvas[0][mine].tolist(), batch.target[0][mine].tolist()
+        assert target[: 16 - first] == new[first:] and batch.weight[0][mine].all()
+        for token, before in zip(canvas, old[first:], strict=False):
+            assert token in (MASK, before) or token in PADS
+            kept += token == before
+    assert kept > 80
+
+
 def test_half_of_the_canvases_are_those_that_a_sampler_opens(dialogue: Make) -> None:
     assert OPENED == {"say": SAY_CANVAS, "call": CALL_CANVAS}
     tokenizer = embedded_tokenizer()
