@@ -282,7 +282,13 @@ class Reply:
                 said = Utterance(draft.text.strip(), self.record)
                 group.create_task(self._mouth.speak(said))
             await self._until(self._committed)
-            await self._filled()
+            if said is not None:
+                await self._filled()
+            if self._interrupted and self.sealed:
+                # Between two rounds of tools: nothing of this one is begun once the caller has the floor.
+                if said is not None:
+                    self._mouth.abandon(said)
+                return said
             if said is not None and not self._interrupted:
                 self._release(said)
             elif said is not None:

@@ -176,6 +176,29 @@ def test_a_barge_in_never_cancels_a_tool_and_the_model_learns_its_result(cast):
     assert record.turns[0].tools[0].result == '"booked"'
 
 
+def test_no_second_round_of_tools_begins_once_the_caller_has_the_floor(cast):
+    ran = []
+
+    @tool
+    async def look() -> str:
+        """Look it up."""
+        await asyncio.sleep(SessionOptions().one_moment_ms / 1000 + 0.1)
+        return "found"
+
+    @tool
+    async def book() -> str:
+        """Book."""
+        ran.append(1)
+        return "booked"
+
+    replies = [cast.calls(("look", {})), cast.calls(("book", {}), text="I book it.", start=1), "What then?"]
+    script = [cast.Says(1.0, 2.0, "look and book"), cast.Says(4.7, 5.5, "no wait")]
+    stage = cast.Stage(script, replies, tools=[look, book], until=9.0)
+    record = stage.run()
+    first, *_, last = record.turns
+    assert first.fillers and ran == [] and last.heard == "What then?"
+
+
 def test_a_tool_under_way_is_finished_when_the_caller_hangs_up(cast):
     done = []
 
