@@ -214,12 +214,15 @@ class Recognition:
             limit = min(limit, max(0, round((end + MARGIN - self._began) * RATE)))
         self._finals += 1
         try:
-            if self._full is not None and (self._full.closes or self._hears_all(end, limit)):
+            if self._full is not None and self._full.closes:
                 self._ready.extend(await self.settled())
+            elif self._full is not None and self._hears_all(end, limit):
+                await asyncio.wait([asyncio.wrap_future(self._full.future)], timeout=FINAL_TIMEOUT)
+                self._collect()
             while limit - self._window > LONGEST * RATE:
                 self._start_closing(min(self._length, self._window + int(LONGEST * RATE)))
                 self._ready.extend(await self.settled())
-            last = SILENT
+            last, closed = SILENT, list(self._closed)  # a window that closes meanwhile is in the last pass
             if self._full is None and self._latest is not None and self._hears_all(end, limit):
                 last = self._latest
             elif limit > self._window:
@@ -227,7 +230,7 @@ class Recognition:
                 last = await asyncio.wait_for(asyncio.wrap_future(future), FINAL_TIMEOUT)
         finally:
             self._finals -= 1
-        passes = [p for p in [*self._closed, last] if p.text]
+        passes = [p for p in [*closed, last] if p.text]
         words = [len(p.text.split()) for p in passes]
         return Transcript(
             text=" ".join(p.text for p in passes),

@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import soundfile
-from stretto.audio.cli import COMMIT, checks, register, transcribe
-from stretto.audio.pcm import Frame, Int16, read_audio, write_wav
+from stretto.audio.cli import COMMIT, _Caller, checks, register, transcribe
+from stretto.audio.pcm import Frame, Int16, frames, read_audio, write_wav
 from stretto.audio.recognise import Partial, Recogniser, Transcript
 
 Say = Callable[..., Int16]
@@ -74,6 +74,50 @@ class Listener:
 
     def close(self) -> None:
         pass
+
+
+class Late(Listener):
+    """Its finals take as long as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+        self.go = asyncio.Event()
+
+    async def final(self, end: float) -> Transcript:
+        self.asked.append(end)
+        await self.go.wait()
+        return Transcript(f"words up to {end:.1f}", 1.0, 0.0, 1.0, 1.0)
+
+
+def test_a_final_that_comes_after_the_speaker_went_on_is_not_taken(say: Say) -> None:
+    speech = say("I need a taxi to the airport.", 0.0, 0.0)
+    loud = np.flatnonzero(np.abs(speech.astype(int)) > 300)
+    speech = speech[loud[0] : loud[-1]]
+    silence = np.zeros(16_000, np.int16)
+    first, rest = (
+        np.concatenate([silence, speech, silence[:5000]]),
+        np.concatenate([speech, silence, silence]),
+    )
+
+    async def run() -> tuple[list[float], list[float], str]:
+        late = Late()
+        caller = _Caller(cast("Any", late), [])
+        for frame in frames(np.concatenate([first, rest])):
+            await caller.feed(frame, False, lambda: 0.0)
+            await asyncio.sleep(0)
+            if late.asked and caller._ended is None and not late.go.is_set():
+                late.go.set()  # the first final ends when the speech has begun again
+                await asyncio.sleep(0.01)
+                assert caller._soft is None and caller.latency_ms is None
+        at = (len(first) + len(rest)) / 16_000
+        text = await caller.finish(at, lambda: 0.0)
+        await caller.close()
+        return late.asked, [len(heard) for heard in late.heard], text
+
+    asked, heard, text = asyncio.run(run())
+    assert len(asked) == 2 and len(heard) == 1
+    assert text == f"words up to {asked[1]:.1f}"
 
 
 @pytest.mark.parametrize("gap", [COMMIT - 0.04, COMMIT + 0.02, COMMIT + 0.2])
