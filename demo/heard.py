@@ -44,6 +44,8 @@ LONGER = 3
 ALIKE = 62.0
 """Least likeness (0..100) of what was said and what was heard, in letters and digits."""
 LOST = (Act("garbled"),)
+CHECKED = frozenset(("people", "nights", "date", "time"))
+"""Slots whose values the tools can read or not; names are always taken as they are."""
 
 
 class Ears:
@@ -59,7 +61,7 @@ class Ears:
         self._noises = [voice.noise() for voice in self._voices]
         self._turn = 0
         self.turns = self.lost = 0
-        """All turns, and those of which nothing was left to act on."""
+        """Turns of which something was heard, and those among them with nothing left to act on."""
 
     def __call__(self, said: Utterance, city: City) -> Utterance:
         """The utterance as heard; see `stretto.tools.concierge.dialogues.Hear`."""
@@ -108,8 +110,8 @@ def as_heard(said: Utterance, heard: str, now: datetime) -> Utterance:
             found = counterpart(value, said.written, heard)
             if found is None or (_understood(act.slot, value, now) and not _understood(act.slot, found, now)):
                 continue
-            # "815 AM" for "eight fifteen a m" is no sign of another sentence.
-            expected = expected.replace(value, found, 1)
+            if act.slot in CHECKED:  # "815 AM" for "eight fifteen a m" is no sign of another sentence
+                expected = expected.replace(value, found, 1)
             value = found
         elif _stands(value, said.written) and not _stands(value, heard):
             continue
@@ -128,7 +130,7 @@ def _stands(value: str, text: str) -> bool:
 
 
 def _understood(slot: str, value: str, now: datetime) -> bool:
-    """Whether the tools can make a number, a day or a time of it; names are always taken as they are."""
+    """Whether the tools can make a number, a day or a time of it."""
     try:
         if slot in ("people", "nights"):
             resolve_number(value)

@@ -47,9 +47,13 @@ def test_values_are_those_that_were_heard() -> None:
         (said("Yes please."), "The weather tomorrow is fine."),
         (said("On Sunday, please.", Act("inform", "date", "Sunday")), "On someday, please."),
         (said("A table for two.", Act("inform", "people", "two")), "A table for do."),
+        (
+            said("The Copper Kettle.", Act("inform", "restaurant", "The Copper Kettle")),
+            "I'll see you tomorrow.",
+        ),
         (said("An Italian place.", Act("search", "food", "italian")), "A tiling place."),
     ],
-    ids=["another sentence", "no day", "no number", "the food is gone"],
+    ids=["another sentence", "no day", "no number", "no name", "the food is gone"],
 )
 def test_what_nobody_could_answer_is_asked_again(meant: Utterance, heard: str) -> None:
     found = as_heard(meant, heard, NOW)

@@ -71,16 +71,54 @@ def test_the_oracle_meets_goals_without_selection() -> None:
     assert len(unmet) <= 1, unmet[0]["why"]
 
 
-def test_after_a_slip_the_oracle_does_what_was_meant(train: list[Dialogue]) -> None:
-    slipped = [d for d in train if any("slip" in message for message in d["messages"])]
-    assert 0.15 < len(slipped) / len(train) < 0.6
+@pytest.fixture(scope="module")
+def slipped() -> list[Dialogue]:
+    """Dialogues as they came, also those that failed."""
+    rng = random.Random(3)
+    day = datetime(2026, 11, 21)
+    city = City.build(4, day, held_out=False)
+    city.now = day.replace(hour=10)
+    return [at_once(hold(city, random.Random(rng.random()), valid=False, slips=(0.15,))) for _ in range(200)]
+
+
+def test_the_oracle_slips_in_words_and_in_calls(slipped: list[Dialogue]) -> None:
     wrong = [m for d in slipped for m in d["messages"] if "slip" in m]
-    assert any(m.get("tool_calls") for m in wrong) and any(m["content"] for m in wrong)
     assert all(m["role"] == "assistant" for m in wrong)
-    # What a call that was wrong led to is learnt from, and so is how it was put right.
-    behind = [d["messages"][-1] for d in slipped]
-    assert not any("slip" in m for m in behind)
-    assert all(d["goal_met"] or d["gave_up"] for d in slipped)
+    assert sum(bool(m.get("tool_calls")) for m in wrong) > 20
+    assert sum(bool(m["content"]) for m in wrong) > 100
+
+
+def test_most_goals_are_met_in_spite_of_slips(slipped: list[Dialogue]) -> None:
+    with_slips = [d for d in slipped if any("slip" in m for m in d["messages"])]
+    assert len(with_slips) > 100
+    assert sum(d["goal_met"] or d["gave_up"] for d in with_slips) > 0.85 * len(with_slips)
+
+
+def test_a_refused_call_is_followed_by_one_that_is_right(slipped: list[Dialogue]) -> None:
+    mended = 0
+    for dialogue in slipped:
+        messages = dialogue["messages"]
+        for at, message in enumerate(messages):
+            if "slip" not in message or not message.get("tool_calls"):
+                continue
+            (wrong,) = message["tool_calls"]
+            later = [m for m in messages[at + 1 :] if "slip" not in m and m.get("tool_calls")]
+            right = [c for m in later for c in m["tool_calls"] if c["name"] == wrong["name"]]
+            assert wrong not in right
+            mended += bool(right) and '"error"' in messages[at + 1]["content"]
+    assert mended > 10
+
+
+def test_what_was_wrong_is_not_learnt_when_it_is_said_again(slipped: list[Dialogue]) -> None:
+    asked = 0
+    for dialogue in slipped:
+        for first, heard, second in zip(
+            dialogue["messages"], dialogue["messages"][1:], dialogue["messages"][2:], strict=False
+        ):
+            if heard["role"] == "user" and second["content"] and second["content"] == first.get("content"):
+                asked += 1
+                assert ("slip" in first) <= ("slip" in second)
+    assert asked > 20
 
 
 def test_held_out_dialogues_have_no_slips(valid: list[Dialogue]) -> None:

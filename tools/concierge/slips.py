@@ -23,6 +23,7 @@ from stretto.tools.tool import Tool
 _NAMES = frozenset({"restaurant", "hotel", "pickup", "destination"})
 _QUESTIONS = tuple(act for act in SAY if act.startswith("ask."))
 _PLAIN = frozenset({"request", "inform", "search"})
+_AGAIN = frozenset({"repeat", "out_of_scope", "garbled", "present", "small_talk"})
 
 
 class SlippingOracle(Oracle):
@@ -35,14 +36,17 @@ class SlippingOracle(Oracle):
         self._rate = rate
         self._names = names
         self._wrong: set[str] = set()
-        self._off = False
+        self._off = self._last_off = False
         self._refused: dict[str, str] = {}
 
     async def reply(self, utterance: Utterance) -> list[Message]:
         """As `Oracle.reply`; messages that are wrong carry `"slip": true`."""
+        # What is said again after an interlude is as wrong as it was the first time.
+        again = self._last_off and any(act.kind in _AGAIN for act in utterance.acts)
         self._off = False
         messages = await super().reply(utterance)
-        if self._off and messages and messages[-1]["content"]:
+        self._last_off = self._off or again
+        if self._last_off and messages and messages[-1]["content"]:
             messages[-1]["slip"] = True
         return messages
 
@@ -106,9 +110,16 @@ class SlippingOracle(Oracle):
             # The very call that failed, once more.
             self._wrong |= {slot for slot, value in self._refused.items() if self._slots.get(slot) != value}
             self._slots |= self._refused
-        elif self._slips():
-            self._mistake()
-        return await super()._do()
+            return await super()._do()
+        kind, truth = self._kind, dict(self._slots)
+        slipped = not self._wrong and self._slips() and self._mistake()
+        said = await super()._do()
+        if slipped and self._messages[-1]["content"].startswith('{"error"'):
+            # Everything was confirmed: the right call is due at once, not a question.
+            self._kind, self._slots, self._options = kind, truth, []
+            self._wrong, self._refused = set(), {}
+            said = await super()._do()
+        return said
 
     async def _call(self, name: str, slots: Mapping[str, str]) -> dict[str, Any]:
         answer = await super()._call(name, slots)
@@ -125,14 +136,16 @@ class SlippingOracle(Oracle):
         self._off = False
         return said
 
-    def _mistake(self) -> None:
-        """Take one of the slots for something else."""
+    def _mistake(self) -> bool:
+        """Take one of the slots for something else; False where nothing came of it."""
         assert self._kind is not None
         slot = self._rng.choice(SLOTS[self._kind])
         value = mistaken(slot, self._slots, self._names, self._rng)
-        if value.strip() and value != self._slots[slot]:
-            self._slots[slot] = value
-            self._wrong.add(slot)
+        if not value.strip() or value == self._slots[slot]:
+            return False
+        self._slots[slot] = value
+        self._wrong.add(slot)
+        return True
 
 
 def mistaken(slot: str, slots: Mapping[str, str], names: Sequence[str], rng: random.Random) -> str:
