@@ -166,7 +166,7 @@ def make_batch(
         said: list[tuple[int, ...]] = []
         start = 0
         for segment in segments:
-            if shifted and canvases:
+            if shifted:
                 canvas += [Opened(start + len(segment.head), list(p), pause=True) for p in segment.pauses]
             if segment.kind in ("say", "call") and segment.learn and canvases:
                 drafted, skip = rng.random() < DRAFTED, 0
@@ -177,8 +177,9 @@ def make_batch(
                 body = segment.body[skip:]
                 size = OPENED[segment.kind] if drafted else canvas_size(len(body), segment.kind, rng)
                 first, filled, old = start + len(segment.head) + skip, fill(body, size), None
-                if segment.kind == "say" and said and rng.random() < stale:
-                    old, drafted = fill(rng.choice(said)[skip:], size), False
+                longer = [body for body in said if len(body) > skip]
+                if segment.kind == "say" and longer and rng.random() < stale:
+                    old, drafted = fill(rng.choice(longer)[skip:], size), False
                 canvas.append(Opened(first, filled, drafted=drafted, old=old))
             if segment.kind == "say":
                 said.append(segment.body)

@@ -48,10 +48,15 @@ def draw(runs: Sequence[str | Path], out: str | Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    logs = {Path(run).parent.name if Path(run).is_file() else Path(run).name: rows_of(run) for run in runs}
+    names = [Path(run).parent.name if Path(run).is_file() else Path(run).name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    logs = {name: rows_of(run) for name, run in zip(names, runs, strict=True)}
     figure, panels = pyplot.subplots(1, len(LOSSES), figsize=(10, 4), layout="constrained")
     for panel, (loss, title) in zip(panels, LOSSES, strict=True):
         for name, rows in logs.items():
+            if not any(row[loss] for row in rows):
+                continue  # the autoregressive twin writes nothing
             read = [row["tokens"] / 1e6 for row in rows]
             (line,) = panel.plot(read, smoothed([row[loss] for row in rows]), alpha=0.6, label=name)
             checked = [row for row in rows if f"valid_{loss}" in row]

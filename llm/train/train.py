@@ -49,23 +49,29 @@ Pass = Callable[..., tuple[Tensor, Tensor]]
 def losses(
     model: Transformer, batches: Sequence[Batch], run: Pass | None = None, flex: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Next-token loss of the clean streams and denoising loss of the canvases (nats), batch by batch.
+    """Next-token loss of what is read and denoising loss of the canvases (nats), batch by batch.
 
     Each is a part of the weighted mean over all batches: their sum is the loss of the step.
     """
     run = run or model.train_pass
-    nexts_in_all = sum(float(b.next_weight.sum()) for b in batches)
-    masks_in_all = sum(float(b.weight.sum()) for b in batches) or 1.0  # none where only reading is trained
+    # What was heard before a pause stands beside the stream, but it is read.
+    nexts_in_all = sum(float(b.next_weight.sum() + (b.weight * b.ordered).sum()) for b in batches)
+    masks_in_all = sum(float((b.weight * ~b.ordered).sum()) for b in batches) or 1.0
     for batch in batches:
         sees = flex_attend(batch) if flex else batch.sees
         reading, writing = run(batch.clean, batch.canvas, batch.positions, sees)
-        at = batch.next_weight > 0
-        nexts = torch.roll(batch.clean, -1, 1)[at]
-        causal = F.cross_entropy(model.logits(reading[at]).float(), nexts, reduction="none")
-        causal = (causal * batch.next_weight[at]).sum() / nexts_in_all
-        at = batch.weight > 0
-        denoise = F.cross_entropy(model.logits(writing[at]).float(), batch.target[at], reduction="none")
-        yield causal, (denoise * batch.weight[at]).sum() / masks_in_all
+        nexts = torch.roll(batch.clean, -1, 1)
+        causal = _weighted(model, reading, nexts, batch.next_weight)
+        causal = causal + _weighted(model, writing, batch.target, batch.weight * batch.ordered)
+        denoise = _weighted(model, writing, batch.target, batch.weight * ~batch.ordered)
+        yield causal / nexts_in_all, denoise / masks_in_all
+
+
+def _weighted(model: Transformer, hidden: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The sum of the losses (nats) where there is a weight, each times its weight."""
+    at = weight > 0
+    loss = F.cross_entropy(model.logits(hidden[at]).float(), target[at], reduction="none")
+    return (loss * weight[at]).sum()
 
 
 def mean_losses(model: Transformer, steps: Sequence[Sequence[Batch]]) -> tuple[float, float]:

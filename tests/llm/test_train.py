@@ -197,12 +197,15 @@ def test_canvases_stand_where_their_words_stand_and_see_only_what_is_before(dial
 
 def test_the_autoregressive_twin_reads_the_same_and_writes_nothing(dialogue: Make) -> None:
     tokenizer = embedded_tokenizer()
-    rows = [dialogue_segments(tokenizer, dialogue(number)) for number in (3, 4)]
+    paused: dict[str, Any] = dialogue(3)
+    paused["messages"][1]["pauses"] = [["I need a.", "table please"]]
+    rows = [dialogue_segments(tokenizer, one) for one in (paused, dialogue(4))]
     both, read = (
         make_batch(rows, tokenizer.size, random.Random(0), shifted=True, canvases=canvases)
         for canvases in (True, False)
     )
-    assert not read.weight.any() and both.weight.any()
+    assert not (read.weight * ~read.ordered).any() and (both.weight * ~both.ordered).any()
+    assert read.ordered.any()  # pauses are read
     torch.manual_seed(0)
     model = Transformer(replace(PRESETS["cpu-smoke"].model, vocab=tokenizer.size, shifted=True))
     (causal, denoise), (alone, nothing) = (next(iter(losses(model, [batch]))) for batch in (both, read))
