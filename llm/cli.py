@@ -46,6 +46,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     score.add_argument("--threads", type=int, default=1)
     score.set_defaults(run=run_eval)
+    own = commands.add_parser("own", help="dialogues with the model's own turns beside the true ones")
+    own.add_argument("files", nargs="+", metavar="FILE.jsonl.gz")
+    own.add_argument("--out", required=True, metavar="FILE.jsonl.gz")
+    own.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    own.add_argument("--limit", type=int, help="a sample")
+    own.add_argument("--seed", type=int, default=0)
+    own.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    own.add_argument("--threads", type=int, default=1)
+    own.set_defaults(run=run_own)
     pack = commands.add_parser("pack", help="all that a training run on a borrowed GPU needs, in one folder")
     pack.add_argument("folder", metavar="DIR", help="where to write it; what is there is replaced")
     pack.add_argument("--preset", default="h200", choices=sorted(PRESETS))
@@ -130,6 +139,24 @@ def run_eval(args: argparse.Namespace) -> int:
         for name, value in scores.items():
             if name not in ("by_source", "seen", "unseen"):
                 print(f"{name:24} {value}")
+    return 0
+
+
+def run_own(args: argparse.Namespace) -> int:
+    """Write dialogues in the model's own words; 2 for files or weights that are not there."""
+    from stretto.llm.checkpoint import CheckpointError
+    from stretto.llm.train.distil import write_own_words
+
+    if gone := [name for name in args.files if not Path(name).is_file()]:
+        return _complain("own", f"there is no file {', '.join(gone)}: give dialogues (.jsonl.gz)")
+    try:
+        count = write_own_words(args)
+    except (CheckpointError, OSError, ValueError) as error:
+        return _complain("own", error)
+    if args.json:
+        print(json.dumps({"dialogues": count, "out": args.out}))
+    elif not args.quiet:
+        print(f"{count} dialogues in {args.out}")
     return 0
 
 

@@ -22,21 +22,10 @@ import jsonschema
 from stretto.llm import scores
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.conversation import LocalConversation
-from stretto.llm.format import dialogue_segments
-from stretto.llm.language_model import Call, Draft, Effort
+from stretto.llm.language_model import Draft, Effort
 from stretto.llm.local import LocalModel, Sampler
+from stretto.llm.replay import Message, replay
 from stretto.llm.tokenizer import SAY
-
-Message = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A tool as the data describes it."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
 
 
 @dataclass
@@ -134,41 +123,18 @@ async def _dialogue(
     routed: bool,
 ) -> None:
     seen.dialogues += 1
-    tools = [Spec(t["name"], t.get("description", ""), t["parameters"]) for t in dialogue["tools"]]
-    messages = list(dialogue["messages"])
-    system = messages.pop(0)["content"] if messages[0]["role"] == "system" else ""
+    tools = {tool["name"]: tool["parameters"] for tool in dialogue["tools"]}
     try:
-        conversation = model.open(system, tools)
+        async with aclosing(replay(model, dialogue, effort)) as steps:  # type: ignore[type-var]
+            async for step in steps:
+                if step.message["role"] == "user":
+                    await _ends(step.conversation, step.message, seen, rng)
+                elif step.draft is not None:
+                    _compare(seen, step.message, step.draft, tools, routed and step.after_caller)
     except UnsupportedSchema:
         seen.refused += 1
-        for call in (call for message in messages for call in message.get("tool_calls") or []):
+        for call in (call for message in dialogue["messages"] for call in message.get("tool_calls") or []):
             _count(seen, (call["name"], call["arguments"]), None)
-        return
-    segments = iter(dialogue_segments(model.tokenizer, dialogue)[1:])
-    waiting: list[str] = []
-    for number, message in enumerate(messages):
-        if message["role"] == "user":
-            await _ends(conversation, message, seen, rng)
-            await conversation.hear(message["content"])
-            next(segments)
-        elif message["role"] == "tool":
-            await conversation.tool_result(waiting.pop(0), message["content"] or "")
-            next(segments)
-        else:
-            after_caller = number > 0 and messages[number - 1]["role"] == "user"
-            if number > 0 and not message.get("slip"):
-                draft = await _draft(conversation, effort)
-                _compare(seen, message, draft, {t.name: t for t in tools}, routed and after_caller)
-            calls = [
-                Call(f"true_{number}_{i}", call["name"], call["arguments"])
-                for i, call in enumerate(message.get("tool_calls") or [])
-            ]
-            waiting = [call.id for call in calls]
-            spoken = bool((message.get("content") or "").strip())
-            ids = tuple(next(segments).ids for _ in range(spoken + len(calls)))
-            true = Draft(message.get("content") or "", tuple(calls), revision=-number - 1, segments=ids)
-            await conversation.commit(true)
-    conversation.close()
 
 
 async def _ends(conversation: LocalConversation, message: Message, seen: Seen, rng: random.Random) -> None:
@@ -184,15 +150,9 @@ async def _ends(conversation: LocalConversation, message: Message, seen: Seen, r
         seen.heard_cuts.append((await conversation.hear(heard)).p_end)
 
 
-async def _draft(conversation: LocalConversation, effort: Effort) -> Draft:
-    async with aclosing(conversation.draft(effort)) as items:  # type: ignore[type-var]
-        async for item in items:
-            if isinstance(item, Draft):
-                return item
-    raise RuntimeError("the model ended without a draft")
-
-
-def _compare(seen: Seen, message: Message, draft: Draft, tools: Mapping[str, Spec], routed: bool) -> None:
+def _compare(
+    seen: Seen, message: Message, draft: Draft, tools: Mapping[str, Mapping[str, Any]], routed: bool
+) -> None:
     expected: list[scores.Call] = [(c["name"], c["arguments"]) for c in message.get("tool_calls") or []]
     words = (message.get("content") or "").strip()
     called = bool(draft.segments) and draft.segments[0][0] != SAY
@@ -209,7 +169,7 @@ def _compare(seen: Seen, message: Message, draft: Draft, tools: Mapping[str, Spe
     for name, arguments in written:
         seen.written += 1
         try:
-            jsonschema.validate(dict(arguments), dict(tools[name].parameters))
+            jsonschema.validate(dict(arguments), dict(tools[name]))
             seen.valid += 1
         except jsonschema.ValidationError:
             pass

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Literal
 
 from stretto.llm.constraints.call_text import compact_json, serialise_call
@@ -32,7 +33,7 @@ class Segment:
 
     `pauses`, for training: what a recogniser wrote of a caller's turn at pauses in it, without the full stop
     that it puts there, each with the one token that came next. `learn` is False for what an agent said or
-    did by mistake: it is read, never imitated.
+    did by mistake: it is read, never imitated. `own`: the body that the model itself writes here.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Segment:
     body: tuple[int, ...]
     pauses: tuple[tuple[int, ...], ...] = ()
     learn: bool = True
+    own: tuple[int, ...] | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -152,20 +154,34 @@ def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list
         elif role == "tool":
             segments.append(tool_segment(tokenizer, message.get("name", "tool"), content))
         else:
-            calls = message.get("tool_calls") or []
-            learn = not message.get("slip", False)
-            if content:
-                segments.append(replace(say_segment(tokenizer, content, bool(calls)), learn=learn))
-            for i, call in enumerate(calls):
-                segment = call_segment(
-                    tokenizer,
-                    call["name"],
-                    call["arguments"],
-                    schemas.get(call["name"]),
-                    first=not content and i == 0,
-                    call_follows=i + 1 < len(calls),
-                )
-                segments.append(replace(segment, learn=learn))
+            turn = _turn_segments(tokenizer, message, schemas)
+            if "own" in message:
+                own = _turn_segments(tokenizer, message["own"], schemas)
+                paired = zip_longest(turn, own[: len(turn)])
+                turn = [
+                    replace(s, own=o.body) if o is not None and o.head == s.head else s for s, o in paired
+                ]
+            segments += [replace(s, learn=not message.get("slip", False)) for s in turn]
+    return segments
+
+
+def _turn_segments(
+    tokenizer: Tokenizer, message: Mapping[str, Any], schemas: Mapping[str, Mapping[str, Any]]
+) -> list[Segment]:
+    """An agent's message: its words, then its calls."""
+    content, calls = (message.get("content") or "").strip(), message.get("tool_calls") or []
+    segments = [say_segment(tokenizer, content, bool(calls))] if content else []
+    for i, call in enumerate(calls):
+        segments.append(
+            call_segment(
+                tokenizer,
+                call["name"],
+                call["arguments"],
+                schemas.get(call["name"]),
+                first=not content and i == 0,
+                call_follows=i + 1 < len(calls),
+            )
+        )
     return segments
 
 

@@ -86,6 +86,8 @@ def rename(dialogue: Mapping[str, Any], words: Sequence[str], rng: random.Random
         message["content"] = swapped(message.get("content"))
         if "pauses" in message:
             message["pauses"] = swapped(message["pauses"])
+        if "own" in message:
+            message["own"] = swapped(message["own"])
         if message.get("tool_calls"):
             message["tool_calls"] = [
                 {**c, "arguments": swapped(c["arguments"])} for c in message["tool_calls"]

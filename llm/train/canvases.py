@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -169,12 +170,15 @@ def make_batch(
             if shifted:
                 canvas += [Opened(start + len(segment.head), list(p), pause=True) for p in segment.pauses]
             if segment.kind in ("say", "call") and segment.learn and canvases:
+                whole = segment.body if segment.own is None else segment.own
+                # The model's own words stand behind the true ones only as far as both are the same.
+                shared = sum(1 for _ in takewhile(lambda p: p[0] == p[1], zip(whole, segment.body)))  # noqa: B905
                 drafted, skip = rng.random() < DRAFTED, 0
                 if drafted and rng.random() < 0.7:
-                    skip = rng.randrange(max(1, len(segment.body) - 1))
-                elif not drafted and len(segment.body) > 12 and rng.random() < 0.15:
-                    skip = rng.randrange(1, len(segment.body) - 4)  # a canvas opened in mid-reply
-                body = segment.body[skip:]
+                    skip = rng.randrange(max(1, min(shared, len(whole) - 1)))
+                elif not drafted and len(whole) > 12 and rng.random() < 0.15:
+                    skip = min(shared, rng.randrange(1, len(whole) - 4))  # a canvas opened in mid-reply
+                body = whole[skip:]
                 size = OPENED[segment.kind] if drafted else canvas_size(len(body), segment.kind, rng)
                 first, filled, old = start + len(segment.head) + skip, fill(body, size), None
                 longer = [body for body in said if len(body) > skip]

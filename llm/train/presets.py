@@ -94,6 +94,9 @@ CPU_HALF = Preset(
 PRESETS = {
     "cpu-half": CPU_HALF,
     "ar-twin": replace(CPU_HALF, steps=240, canvases=False),
+    "distil": replace(
+        CPU_HALF, steps=240, adam_lr=1e-4, shares={"concierge": 1.0}, heard=0.0, causal_share=0.25
+    ),
     "h200": Preset(
         HALF,
         steps=20_000,
