@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from stretto.agent.builtin import split
 from stretto.agent.canned import Canned
-from stretto.llm.language_model import Canvas, Conversation, Draft, Effort, Settled
+from stretto.llm.language_model import Canvas, Conversation, Draft, Effort, Settled, last_draft
 from stretto.tools.runner import ToolRunner
 
 
@@ -82,16 +81,3 @@ async def _say(conversation: Conversation, result: Answer, text: str) -> None:
     result.canned = not result.texts
     result.texts.append(text)
     await conversation.say(text)
-
-
-async def last_draft(
-    conversation: Conversation, effort: Effort, show: Callable[[Canvas | Settled | Draft], None] | None = None
-) -> Draft:
-    """Run a draft to its end. Raises RuntimeError if the model gives none."""
-    async with aclosing(conversation.draft(effort)) as items:  # type: ignore[type-var]
-        async for item in items:
-            if show:
-                show(item)
-            if isinstance(item, Draft):
-                return item
-    raise RuntimeError("the model ended without a draft")

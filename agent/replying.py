@@ -284,15 +284,13 @@ class Reply:
             await self._until(self._committed)
             if said is not None:
                 await self._filled()
+                if self._interrupted:
+                    self._mouth.abandon(said)
+                else:
+                    self._release(said)
             if self._interrupted and self.sealed:
                 # Between two rounds of tools: nothing of this one is begun once the caller has the floor.
-                if said is not None:
-                    self._mouth.abandon(said)
                 return said
-            if said is not None and not self._interrupted:
-                self._release(said)
-            elif said is not None:
-                self._mouth.abandon(said)
             if calls:
                 self.sealed = True
                 self._owner.sealed(self)

@@ -167,14 +167,17 @@ class Recognition:
         if free and window > WINDOW * RATE:
             self._start_closing(self._length)
         elif free and self._fell_silent():
-            self._full = _Running(self._submit(self._window, self._length, full=True), self._length)
-            self._heard = self._heard_fully = self._length
-            self._due = self._length + int(CADENCE * RATE)
+            self._full = self._begun(full=True)
+            self._heard_fully = self._length
         due = self._length >= self._due and window <= LONGEST * RATE and not self._silent_since(self._heard)
         if self._partial is None and due:
-            self._partial = _Running(self._submit(self._window, self._length, full=False), self._length)
-            self._heard = self._length
-            self._due = self._length + int(CADENCE * RATE)
+            self._partial = self._begun(full=False)
+
+    def _begun(self, full: bool) -> _Running:
+        """A pass over the window up to now; the next one is due a while later."""
+        self._heard = self._length
+        self._due = self._length + int(CADENCE * RATE)
+        return _Running(self._submit(self._window, self._length, full), self._length)
 
     def _fell_silent(self) -> bool:
         """Sound just ended and no full pass has heard it to its end: one now may be the final one."""

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.conversation import LONGEST_CALL, LONGEST_REPLY, Writing
-from stretto.llm.denoise import Pass
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MARKS
 from torch import Tensor
@@ -27,7 +26,7 @@ class CausalWriting(Writing):
             row = self.next_logits()
             full = len(self.ids) - start >= LONGEST_REPLY - 1 or self.late()
             self.ids.append(END if full else likeliest_word(row, banned))
-            yield self._written(start)
+            yield self._shown(start)
             if self.ids[-1] in (END, CALL):
                 return
             if text := self.c.decode(self.ids[start:]):
@@ -42,11 +41,7 @@ class CausalWriting(Writing):
             token, state = likeliest(row, automaton, state, left, prior(self.ids[start:]))
             self.ids.append(token)
             left -= 1
-            yield self._written(start)
-
-    def _written(self, start: int) -> Canvas:
-        written = self.ids[start:]
-        return self._canvas(Pass(tuple(written), len(written), False, len(written)))
+            yield self._shown(start)
 
 
 def no_words(call_allowed: bool) -> list[int]:

@@ -36,24 +36,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--threads", type=int, default=1)
     train.set_defaults(run=run_train)
     score = commands.add_parser("eval", help="scores on dialogues: calls, routing, replies, ends of turns")
-    score.add_argument("files", nargs="+", metavar="FILE.jsonl.gz")
-    score.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    _add_replay_flags(score)
     score.add_argument("--mode", default="canvas", choices=("canvas", "causal"))
     score.add_argument("--sampler", default="verified", choices=("threshold", "verified"), help="of a canvas")
     score.add_argument("--effort", default="medium", choices=tuple(EFFORT))
-    score.add_argument("--limit", type=int, help="a sample, stratified by source and by unseen tools")
-    score.add_argument("--seed", type=int, default=0)
-    score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    score.add_argument("--threads", type=int, default=1)
     score.set_defaults(run=run_eval)
     own = commands.add_parser("own", help="dialogues with the model's own turns beside the true ones")
-    own.add_argument("files", nargs="+", metavar="FILE.jsonl.gz")
+    _add_replay_flags(own)
     own.add_argument("--out", required=True, metavar="FILE.jsonl.gz")
-    own.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
-    own.add_argument("--limit", type=int, help="a sample")
-    own.add_argument("--seed", type=int, default=0)
-    own.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    own.add_argument("--threads", type=int, default=1)
     own.set_defaults(run=run_own)
     pack = commands.add_parser("pack", help="all that a training run on a borrowed GPU needs, in one folder")
     pack.add_argument("folder", metavar="DIR", help="where to write it; what is there is replaced")
@@ -79,6 +69,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export.add_argument("model", metavar="DIR", help="folder of a trained model")
     export.add_argument("--out", required=True, help="folder for the parts and config.json")
     export.set_defaults(run=run_export)
+
+
+def _add_replay_flags(parser: argparse.ArgumentParser) -> None:
+    """Of commands that hold written dialogues once more."""
+    parser.add_argument("files", nargs="+", metavar="FILE.jsonl.gz")
+    parser.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument("--limit", type=int, help="a sample, stratified by source and by unseen tools")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=1)
 
 
 def commands_of(

@@ -162,6 +162,11 @@ class Writing:
             at += (token,)
             self.ids.append(token)
 
+    def _shown(self, start: int, draft: Sequence[int] = ()) -> Canvas:
+        """What is settled, and what is only drafted as well."""
+        tokens = [*self.ids[start:], *draft]
+        return self._canvas(Pass(tuple(tokens), len(self.ids) - start, False, len(tokens)))
+
     def _canvas(self, step: Pass) -> Canvas:
         show = self.c.model.tokenizer.show
         tokens = tuple(None if t == MASK else show(t) for t in step.canvas[: step.length])

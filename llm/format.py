@@ -139,9 +139,23 @@ def _drop_last(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class Spec:
+    """A tool as the data describes it."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+def tools_of(dialogue: Mapping[str, Any]) -> list[Spec]:
+    """The tools of a dialogue of the data format."""
+    return [Spec(t["name"], t.get("description", ""), t["parameters"]) for t in dialogue["tools"]]
+
+
 def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list[Segment]:
     """A dialogue of the data format (`messages`, `tools`) as segments."""
-    tools = [_Spec(t["name"], t.get("description", ""), t["parameters"]) for t in dialogue["tools"]]
+    tools = tools_of(dialogue)
     schemas = {t.name: t.parameters for t in tools}
     messages = list(dialogue["messages"])
     system = messages.pop(0)["content"] if messages and messages[0]["role"] == "system" else ""
@@ -188,10 +202,3 @@ def _turn_segments(
 def _at_pause(tokenizer: Tokenizer, heard: str, rest: str) -> tuple[int, ...]:
     """The tokens of what was heard before a pause, and the first one of what followed."""
     return (*tokenizer.encode(heard.rstrip(" .,;:!?…-")), tokenizer.encode(f" {rest}")[0])
-
-
-@dataclass(frozen=True)
-class _Spec:
-    name: str
-    description: str
-    parameters: Mapping[str, Any]

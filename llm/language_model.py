@@ -7,7 +7,8 @@ asks for a reply (`draft`), and says what was really heard of it (`commit`). Eve
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -115,3 +116,16 @@ class LanguageModel(Protocol):
     """A model that holds conversations: the local engine, or a server behind a URL."""
 
     def open(self, system: str, tools: Sequence[ToolSpec]) -> Conversation: ...
+
+
+async def last_draft(
+    conversation: Conversation, effort: Effort, show: Callable[[Canvas | Settled | Draft], None] | None = None
+) -> Draft:
+    """Run a draft to its end. Raises RuntimeError if the model gives none."""
+    async with aclosing(conversation.draft(effort)) as items:  # type: ignore[type-var]
+        async for item in items:
+            if show:
+                show(item)
+            if isinstance(item, Draft):
+                return item
+    raise RuntimeError("the model ended without a draft")

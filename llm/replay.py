@@ -6,25 +6,15 @@ The history is always the true one, so that every decision is judged, or learnt 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from stretto.llm.conversation import LocalConversation
-from stretto.llm.format import dialogue_segments
-from stretto.llm.language_model import Call, Draft, Effort
+from stretto.llm.format import dialogue_segments, tools_of
+from stretto.llm.language_model import Call, Draft, Effort, last_draft
 from stretto.llm.local import LocalModel
 
 Message = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A tool as the data describes it."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,10 +36,9 @@ async def replay(model: LocalModel, dialogue: Mapping[str, Any], effort: Effort)
 
     Raises UnsupportedSchema for a tool whose schema no grammar covers.
     """
-    tools = [Spec(t["name"], t.get("description", ""), t["parameters"]) for t in dialogue["tools"]]
     messages = list(dialogue["messages"])
     system = messages.pop(0)["content"] if messages[0]["role"] == "system" else ""
-    conversation = model.open(system, tools)
+    conversation = model.open(system, tools_of(dialogue))
     segments = iter(dialogue_segments(model.tokenizer, dialogue)[1:])
     waiting: list[str] = []
     try:
@@ -77,12 +66,3 @@ async def replay(model: LocalModel, dialogue: Mapping[str, Any], effort: Effort)
                 await conversation.commit(true)
     finally:
         conversation.close()
-
-
-async def last_draft(conversation: LocalConversation, effort: Effort) -> Draft:
-    """Let the model write a turn. Raises RuntimeError if it ends without one."""
-    async with aclosing(conversation.draft(effort)) as items:  # type: ignore[type-var]
-        async for item in items:
-            if isinstance(item, Draft):
-                return item
-    raise RuntimeError("the model ended without a draft")

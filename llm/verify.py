@@ -16,7 +16,6 @@ from stretto.llm.causal import likeliest, likeliest_word, no_words
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.conversation import CALL_CANVAS, LONGEST_CALL, LONGEST_REPLY, SAY_CANVAS, Writing
-from stretto.llm.denoise import Pass
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
 from torch import Tensor
@@ -44,7 +43,7 @@ class VerifiedWriting(Writing):
                         break
                     self.ids.append(token)
                     row = following
-            yield self._shown(start, [])
+            yield self._shown(start)
             if self.ids[-1] in (END, CALL):
                 return
             if text := self.c.decode(self.ids[start:]):
@@ -71,7 +70,7 @@ class VerifiedWriting(Writing):
                     self.ids.append(token)
                     state, row = after, following
                     left -= 1
-            yield self._shown(start, [])
+            yield self._shown(start)
             if automaton.is_final(state):
                 return
 
@@ -101,11 +100,6 @@ class VerifiedWriting(Writing):
         """The causal mode's scores behind the last token written and behind each of the draft."""
         self.forwards += 1
         return self.c.read_on(self.base + self.ids + draft, len(draft) + 1)
-
-    def _shown(self, start: int, draft: list[int]) -> Canvas:
-        """What is settled, and what is only drafted as well."""
-        tokens = [*self.ids[start:], *draft]
-        return self._canvas(Pass(tuple(tokens), len(self.ids) - start, False, len(tokens)))
 
 
 def _up_to_the_end(tokens: list[int]) -> list[int]:
