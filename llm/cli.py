@@ -64,6 +64,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     curves = commands.add_parser("curves", help="a picture of the losses of training runs")
     curves.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or its log.jsonl")
     curves.add_argument("--out", required=True, metavar="FILE", help="the picture: .png or .svg")
+    curves.add_argument("--until", type=float, metavar="MILLIONS", help="draw on to so many million tokens")
     curves.set_defaults(run=run_curves)
     export = commands.add_parser("export", help="weights to ship: int8, in parts")
     export.add_argument("model", metavar="DIR", help="folder of a trained model")
@@ -236,11 +237,16 @@ def run_curves(args: argparse.Namespace) -> int:
     from stretto.llm.train.curves import draw
 
     try:
-        draw(args.runs, args.out)
+        laws = draw(args.runs, args.out, args.until)
     except ModuleNotFoundError as error:
         _complain("curves", f"{error.name} is missing: pip install 'stretto[train]'")
         return 1
     except (ValueError, OSError) as error:
         return _complain("curves", error)
-    _report(args, {args.out: Path(args.out).stat().st_size}, out=args.out)
+    reached = {name: round(law.at(args.until), 3) for name, law in laws.items()}
+    if args.json:
+        print(json.dumps({"out": args.out, "reached": reached}))
+    elif not args.quiet:
+        said = [f"{name} {loss} nats at {args.until:g} M tokens" for name, loss in reached.items()]
+        print("; ".join([f"written to {args.out}", *said]))
     return 0

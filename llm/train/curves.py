@@ -1,16 +1,20 @@
 """Training curves as a picture: losses against tokens read, of one run or of several side by side.
 
-    stretto llm curves RUN… --out curves.png
+    stretto llm curves RUN… --out curves.png [--until 100]
 
 RUN is the folder of a run, or its `log.jsonl`. The training losses are smoothed; the dots are validation.
+With `until` (million tokens) a power law through them is drawn on: what a longer run of the kind may reach.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 SMOOTHED = 20
 """Log rows that a point of a training curve is the mean of."""
@@ -41,8 +45,45 @@ def smoothed(values: Sequence[float], width: int = SMOOTHED) -> list[float]:
     return [sum(values[max(0, at + 1 - width) : at + 1]) / min(width, at + 1) for at in range(len(values))]
 
 
-def draw(runs: Sequence[str | Path], out: str | Path) -> None:
-    """Draw the runs' losses into a PNG or SVG. Raises ValueError for a run without a log."""
+@dataclass(frozen=True)
+class PowerLaw:
+    """loss = floor + scale * tokens ** -power (Hestness et al. 2017; Kaplan et al. 2020)."""
+
+    floor: float
+    scale: float
+    power: float
+
+    def at(self, tokens: float) -> float:
+        """The loss after so many tokens, in nats a token."""
+        return self.floor + self.scale * tokens**-self.power
+
+
+def power_law(tokens: Sequence[float], losses: Sequence[float]) -> PowerLaw:
+    """The law nearest to a run's validation losses (least squares). Raises ValueError for fewer than four.
+
+    A few points hold it loosely, and a rate of learning that falls at the end of a run bends them.
+    """
+    if len(tokens) < 4:
+        raise ValueError(f"{len(tokens)} validation losses are too few for a power law; it takes four")
+    read, seen = np.asarray(tokens, dtype=float), np.asarray(losses, dtype=float)
+    best, least = PowerLaw(float(seen.min()), 0.0, 1.0), np.inf
+    for power in np.linspace(0.05, 1.5, 59):
+        fallen = (read / read[-1]) ** -power  # relative to the last one, to keep the numbers small
+        for floored in (True, False):
+            columns = np.stack([np.ones_like(fallen), fallen], 1)[:, 0 if floored else 1 :]
+            found = np.linalg.lstsq(columns, seen, rcond=None)[0]
+            floor, scale = (found[0], found[1]) if floored else (0.0, found[0])
+            error = float(np.sum((columns @ found - seen) ** 2))
+            if floor >= 0 and scale >= 0 and error < least:
+                best, least = PowerLaw(float(floor), float(scale * read[-1] ** power), float(power)), error
+    return best
+
+
+def draw(runs: Sequence[str | Path], out: str | Path, until: float | None = None) -> dict[str, PowerLaw]:
+    """Draw the runs' losses into a PNG or SVG, on up to `until` million tokens; the laws, by run and loss.
+
+    Raises ValueError for a run without a log, or with too few validation losses to draw them on.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -52,6 +93,7 @@ def draw(runs: Sequence[str | Path], out: str | Path) -> None:
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
     logs = {name: rows_of(run) for name, run in zip(names, runs, strict=True)}
+    laws: dict[str, PowerLaw] = {}
     figure, panels = pyplot.subplots(1, len(LOSSES), figsize=(10, 4), layout="constrained")
     for panel, (loss, title) in zip(panels, LOSSES, strict=True):
         for name, rows in logs.items():
@@ -60,14 +102,18 @@ def draw(runs: Sequence[str | Path], out: str | Path) -> None:
             read = [row["tokens"] / 1e6 for row in rows]
             (line,) = panel.plot(read, smoothed([row[loss] for row in rows]), alpha=0.6, label=name)
             checked = [row for row in rows if f"valid_{loss}" in row]
-            panel.plot(
-                [row["tokens"] / 1e6 for row in checked],
-                [row[f"valid_{loss}"] for row in checked],
-                ".-",
-                color=line.get_color(),
-            )
+            dots = [row["tokens"] / 1e6 for row in checked]
+            values = [row[f"valid_{loss}"] for row in checked]
+            panel.plot(dots, values, ".-", color=line.get_color())
+            if until is not None:
+                law = laws[f"{name} {loss}"] = power_law(dots, values)
+                on = np.geomspace(dots[0], max(until, dots[-1]), 60)
+                panel.plot(on, [law.at(tokens) for tokens in on], "--", color=line.get_color())
         panel.set(title=title, xlabel="million tokens of dialogue", ylabel="nats a token", yscale="log")
+        if until is not None:
+            panel.set_xscale("log")
         panel.grid(alpha=0.3, which="both")
         panel.legend()
     figure.savefig(out)
     pyplot.close(figure)
+    return laws

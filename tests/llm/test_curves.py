@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from stretto.llm.train.curves import draw, rows_of, smoothed
+from hypothesis import given
+from hypothesis import strategies as st
+from stretto.llm.train.curves import PowerLaw, draw, power_law, rows_of, smoothed
 
 
 def log(folder: Path, steps: list[int], denoise: float = 2.0) -> Path:
@@ -35,6 +37,23 @@ def test_runs_are_drawn_side_by_side(tmp_path: Path, ending: str) -> None:
     draw([house, twin / "log.jsonl"], tmp_path / f"curves{ending}")
     picture = (tmp_path / f"curves{ending}").read_bytes()
     assert picture.startswith(b"\x89PNG" if ending == ".png" else b"<?xml") and len(picture) > 5000
+
+
+@given(st.floats(0.0, 2.0), st.floats(0.1, 5.0), st.floats(0.1, 1.2))
+def test_a_power_law_is_found_again(floor: float, scale: float, power: float) -> None:
+    true = PowerLaw(floor, scale, power)
+    tokens = [0.1 * 1.5**n for n in range(12)]
+    found = power_law(tokens, [true.at(t) for t in tokens])
+    assert found.at(50.0) == pytest.approx(true.at(50.0), abs=0.03 * (floor + scale))
+    assert found.floor >= 0
+
+
+def test_a_run_is_drawn_on(tmp_path: Path) -> None:
+    laws = draw([log(tmp_path / "house", [1, 2, 3, 4])], tmp_path / "curves.png", until=1.0)
+    assert laws.keys() == {"house causal", "house denoise"}
+    assert laws["house causal"].at(1.0) == pytest.approx(0.9)
+    with pytest.raises(ValueError, match="too few"):
+        draw([log(tmp_path / "short", [1, 2])], tmp_path / "curves.png", until=1.0)
 
 
 def test_what_is_no_log_says_so(tmp_path: Path) -> None:
