@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from stretto.llm.transformer import Config, Transformer
 
 SCALE = ".scale"
 """Behind a matrix's name: the factors of its rows, where it is stored in int8."""
+START_FORMATS = (1, FORMAT_VERSION)
+"""Formats whose weights a training run may go on from: their ids mean the same."""
 EMBEDDED = Path(__file__).with_name("weights")
 
 
@@ -96,9 +98,15 @@ def _read(paths: list[Path]) -> dict[str, torch.Tensor]:
 
 
 def load(
-    folder: str | Path = EMBEDDED, device: str = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | Path = EMBEDDED,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    formats: Container[int] = (FORMAT_VERSION,),
 ) -> Transformer:
-    """The model of a folder, ready to read and write. Raises CheckpointError."""
+    """The model of a folder, ready to read and write. Raises CheckpointError.
+
+    `formats`: versions of the token format that it may have been trained on (`START_FORMATS`: to go on from).
+    """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise CheckpointError(
@@ -108,7 +116,7 @@ def load(
     try:
         described = json.loads((folder / "config.json").read_text())
         version = described["format_version"]
-        if version != FORMAT_VERSION:  # first of all: another version may describe its shape otherwise
+        if version not in formats:  # first of all: another version may describe its shape otherwise
             raise CheckpointError(
                 f"the model in {folder} has format version {version}, this Stretto reads {FORMAT_VERSION}; "
                 "train it again or install the Stretto it was made with"

@@ -5,6 +5,10 @@
     <say> reply <end>        <call> name{"a":"b"} <end>        <say> words <call> name{…} <end>
     <tool> name {"result":…} <end>
 
+Every word stands behind a space, also the first one of a turn, of a free string in a call and of one in a
+result: a name is the same tokens wherever it stands, so that to copy it is to copy tokens. (In version 1 what
+the caller called " Maple" had to be written as "M", "aple".)
+
 A `Segment` is one stretch of it. In agents' segments `body` is what a canvas holds: the reply after
 `<say>`, or the arguments after `<call> name`, each with the mark that ends it.
 """
@@ -17,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
-from stretto.llm.constraints.call_text import compact_json, serialise_call
+from stretto.llm.constraints.call_text import compact_json, serialise_call, spaced
 from stretto.llm.language_model import ToolSpec
 from stretto.llm.tokenizer import CALL, END, SAY, SYSTEM, TOOL, USER, Tokenizer
 
@@ -82,12 +86,17 @@ def system_segment(tokenizer: Tokenizer, text: str, tools: Sequence[ToolSpec]) -
 
 def user_segment(tokenizer: Tokenizer, words: str) -> Segment:
     """What the caller said."""
-    return Segment("user", (USER,), (*tokenizer.encode(words.strip()), END))
+    return Segment("user", (USER,), (*_words(tokenizer, words), END))
 
 
 def say_segment(tokenizer: Tokenizer, words: str, call_follows: bool = False) -> Segment:
     """What the agent says."""
-    return Segment("say", (SAY,), (*tokenizer.encode(words.strip()), CALL if call_follows else END))
+    return Segment("say", (SAY,), (*_words(tokenizer, words), CALL if call_follows else END))
+
+
+def _words(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Running text with a space before its first word too."""
+    return tokenizer.encode(f" {text.strip()}") if text.strip() else []
 
 
 def call_segment(
@@ -118,12 +127,12 @@ def fit_result(tokenizer: Tokenizer, content: str, budget: int = RESULT_BUDGET) 
     except ValueError:
         ids = tokenizer.encode(content)
         return content if len(ids) <= budget else tokenizer.decode(ids[:budget]).rstrip("\ufffd")
-    text = compact_json(value)
+    text = compact_json(spaced(value))
     while len(tokenizer.encode(text)) > budget:
         shorter = _drop_last(value)
         if shorter is value:
             return tokenizer.decode(tokenizer.encode(text)[:budget]).rstrip("\ufffd")
-        value, text = shorter, compact_json(shorter)
+        value, text = shorter, compact_json(spaced(shorter))
     return text
 
 
@@ -201,4 +210,4 @@ def _turn_segments(
 
 def _at_pause(tokenizer: Tokenizer, heard: str, rest: str) -> tuple[int, ...]:
     """The tokens of what was heard before a pause, and the first one of what followed."""
-    return (*tokenizer.encode(heard.rstrip(" .,;:!?…-")), tokenizer.encode(f" {rest}")[0])
+    return (*_words(tokenizer, heard.rstrip(" .,;:!?…-")), tokenizer.encode(f" {rest}")[0])

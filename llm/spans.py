@@ -1,8 +1,8 @@
 """A prior for string arguments: most are words that stood in the conversation.
 
-A name that was heard as " Maple" is spelt with other tokens behind an opening quote ("M", "aple"), and a
-small model slips there. While a free string is written from the left, tokens that do not continue any stretch
-of the conversation cost `PENALTY` nats. A model that is sure of something else still writes it.
+A small model slips while it copies a name of several tokens that it never met. While a free string is
+written from the left, tokens that do not continue any stretch of the conversation cost `PENALTY` nats. A
+model that is sure of something else still writes it.
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ class SpanPrior:
 
     def _next(self, value: bytes) -> list[int]:
         allowed: set[int] = set()
-        for start in self._starts:
-            if not self._text.startswith(value, start):
+        for start in self._starts:  # a value begins with a space, whatever stood before the word
+            stretch = b" " + self._text[start : start + len(value) + self._pieces.longest]
+            if not stretch.startswith(value):
                 continue
-            rest = self._text[start + len(value) : start + len(value) + self._pieces.longest]
+            rest = stretch[len(value) :]
             for length in range(1, len(rest) + 1):
                 allowed.update(self._pieces.ids.get(rest[:length], ()))
-            if value and not re.match(rb"\w", rest):
+            if value.strip() and not re.match(rb"\w", rest):
                 allowed.update(self._pieces.closing)
         return sorted(allowed)
 

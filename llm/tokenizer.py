@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tokenizers
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MARKS = (
     *("<system>", "<user>", "<say>", "<call>", "<tool>", "<end>", "<mask>"),

@@ -1,15 +1,20 @@
-"""The text of a tool call, ``name{"key":"value","n":4}``: the one form that is trained on and written.
+"""The text of a tool call, ``name{"key":" value","n":4}``: the one form that is trained on and written.
 
-Keys stand in schema order, absent optionals are left out, there are no spaces, and text is plain UTF-8 (only
-``"``, ``\\`` and control characters are escaped). Training text and the constraint automaton share this form.
+Keys stand in schema order, absent optionals are left out, there are no spaces between parts, and text is
+plain UTF-8 (only ``"``, ``\\`` and control characters are escaped). A string whose text is free begins with a
+space, as every word in running text does: so a name is the same tokens in a call as where the caller said
+it. Enums, constants and dates have none. Training text and the constraint automaton share this form.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+PLAIN_FORMATS = frozenset(("date", "time", "date-time", "uuid", "email"))
+"""String formats that are written in one plain form each."""
 
 
 class CallTextError(ValueError):
@@ -27,11 +32,16 @@ def serialise_call(name: str, arguments: Mapping[str, Any], schema: Mapping[str,
     Keys follow ``schema["properties"]`` (nested objects and array items too); keys that the schema does not
     know follow in their own order. Never raises because of the schema: parts it cannot read are ignored.
     """
-    return name + compact_json(_ordered(dict(arguments), schema, schema))
+    return name + compact_json(_walked(dict(arguments), schema, schema, _with_space))
+
+
+def spaced(value: Any) -> Any:
+    """A value with a space before the text of every string in it (names of members keep theirs)."""
+    return _walked(value, None, None, _with_space)
 
 
 def parse_call(text: str, schema: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of a call's text; the arguments come back in the schema's order.
+    """Name and arguments of a call's text; the arguments come back in the schema's order, without the spaces.
 
     Raises CallTextError if there is no name, no object, or text after the object.
     """
@@ -44,7 +54,7 @@ def parse_call(text: str, schema: Mapping[str, Any] | None = None) -> tuple[str,
         arguments = json.loads(stripped[brace:])
     except (json.JSONDecodeError, RecursionError) as error:
         raise CallTextError(f"the arguments of {name!r} are no JSON object: {error}") from error
-    return name, _ordered(arguments, schema, schema)
+    return name, _walked(arguments, schema, schema, _without_space)
 
 
 def _plain(value: Any) -> Any:
@@ -88,15 +98,49 @@ def _resolve(schema: Any, root: Any) -> Any:
     return None
 
 
-def _ordered(value: Any, schema: Any, root: Any) -> Any:
+def _with_space(text: str, schema: Any, root: Any) -> str:
+    return f" {text}" if _is_free(text, schema, root) else text
+
+
+def _without_space(text: str, schema: Any, root: Any) -> str:
+    return text.removeprefix(" ") if _is_free(text, schema, root) else text
+
+
+def _is_free(text: str, schema: Any, root: Any) -> bool:
+    """Whether a schema leaves a string's text free, rather than being a constant or a plain form."""
+    resolved = _resolve(schema, root)
+    if resolved is None:
+        return True
+    if options := resolved.get("anyOf") or resolved.get("oneOf"):
+        listed = [_resolve(option, root) or {} for option in options]
+        if any(text in option.get("enum", [option.get("const")]) for option in listed):
+            return False
+        return any(_is_free(text, option, root) for option in listed if _takes_strings(option))
+    return not ({"enum", "const"} & resolved.keys() or resolved.get("format") in PLAIN_FORMATS)
+
+
+def _takes_strings(schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type", "string")
+    return "string" in ([kinds] if isinstance(kinds, str) else kinds)
+
+
+def _walked(value: Any, schema: Any, root: Any, change: Callable[[str, Any, Any], str]) -> Any:
+    """The value with its keys in the schema's order and its strings changed."""
+    if isinstance(value, str):
+        return change(value, schema, root)
     resolved = _resolve(schema, root)
     if isinstance(value, Mapping):
         properties = resolved.get("properties") if resolved is not None else None
         if not isinstance(properties, Mapping):
             properties = {}
-        known = {key: _ordered(value[key], properties[key], root) for key in properties if key in value}
-        return known | {key: item for key, item in value.items() if key not in known}
+        known = {
+            key: _walked(value[key], properties[key], root, change) for key in properties if key in value
+        }
+        extra = resolved.get("additionalProperties") if resolved is not None else None
+        return known | {
+            key: _walked(item, extra, root, change) for key, item in value.items() if key not in known
+        }
     if isinstance(value, list | tuple):
         items = resolved.get("items") if resolved is not None else None
-        return [_ordered(item, items, root) for item in value]
+        return [_walked(item, items, root, change) for item in value]
     return value

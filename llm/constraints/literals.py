@@ -30,15 +30,25 @@ _FIRST = either(one_of(_PLAIN & ~mask_of(0x20)), _ESCAPE, _MULTIBYTE)
 
 
 def string(low: int = 1, high: int | None = None) -> Fragment:
-    """A quoted string of `low` to `high` characters; it does not begin with a space.
+    """A quoted string of `low` to `high` characters behind the space that opens every free text.
 
-    Without `high` it is a loop, which only the canvas bounds: a counter would copy the states a length.
+    Its own text does not begin with another space. Without `high` it is a loop, which only the canvas bounds:
+    a counter would copy the states a length.
     """
+    return sequence(text('" '), _characters(low, high), text('"'))
+
+
+def member_name() -> Fragment:
+    """The quoted name of an object's member, where any is allowed."""
+    return sequence(text('"'), _characters(1, None), text('"'))
+
+
+def _characters(low: int, high: int | None) -> Fragment:
     if high == 0:
-        return text('""')
+        return text("")
     rest = None if high is None else high - 1
     filled = sequence(_FIRST, repeat(_CHARACTER, max(low - 1, 0), rest))
-    return sequence(text('"'), filled if low > 0 else repeat(filled, 0, 1), text('"'))
+    return filled if low > 0 else repeat(filled, 0, 1)
 
 
 def constant(value: Any) -> Fragment:
@@ -183,4 +193,4 @@ FORMATS: dict[str, Fragment] = {
     "uuid": _quoted(_uuid()),
     "email": _quoted(_email()),
 }
-"""String formats that are written in one plain form each."""
+"""How each of `PLAIN_FORMATS` is written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .automaton import Fragment, Nfa, either, repeat, sequence, text
-from .literals import BOOLEAN, NULL, any_number, string
+from .literals import BOOLEAN, NULL, any_number, member_name, string
 
 
 def items(item: Fragment, low: int, high: int | None) -> Fragment:
@@ -15,7 +15,7 @@ def items(item: Fragment, low: int, high: int | None) -> Fragment:
 
 def mapping(value: Fragment) -> Fragment:
     """An object with any names."""
-    return _separated(sequence(string(), text(":"), value), 0, None, "{", "}")
+    return _separated(sequence(member_name(), text(":"), value), 0, None, "{", "}")
 
 
 def _separated(item: Fragment, low: int, high: int | None, opening: str, closing: str) -> Fragment:

@@ -17,12 +17,12 @@ HOMOPHONES = {
     "week": "weak", "know": "no", "right": "write", "would": "wood", "hear": "here", "meet": "meat",
     "our": "are", "your": "you're", "it's": "its", "then": "than", "and": "an", "can": "can't",
 }  # fmt: skip
+LOWERED = 0.25
+"""Share of dialogues whose caller is written in lower case."""
 
 
 def damage(words: str, rng: random.Random, strength: float = 1.0) -> str:
     """One caller's turn as a recogniser might write it; `strength` scales how often (0: unchanged)."""
-    if rng.random() < 0.35 * strength:
-        words = words.lower()
     if rng.random() < 0.3 * strength:
         words = re.sub(r"[!?;]|,(?=\s)|\.(?=\s|$)", "", words)
     elif rng.random() < 0.3 * strength:
@@ -55,8 +55,15 @@ COMMON = frozenset(_COMMON_WORDS.split())
 _WORD = re.compile(r"[A-Za-z][A-Za-z']+")
 
 
-def rename(dialogue: Mapping[str, Any], words: Sequence[str], rng: random.Random) -> dict[str, Any]:
-    """The dialogue with the words of its names replaced by random ones, the same throughout.
+def made_up(words: Sequence[str], tails: Sequence[str], rng: random.Random) -> str:
+    """A word of one, two or three pieces: most names that a model meets later are no single token."""
+    return (rng.choice(words) + "".join(rng.choices(tails, k=rng.choice((0, 0, 1, 1, 2))))).lower()
+
+
+def rename(
+    dialogue: Mapping[str, Any], words: Sequence[str], tails: Sequence[str], rng: random.Random
+) -> dict[str, Any]:
+    """The dialogue with the words of its names replaced by made-up ones, the same throughout.
 
     What the caller says, what the agent reads back, calls and results change together; numbers, days and
     common words stay.
@@ -64,7 +71,7 @@ def rename(dialogue: Mapping[str, Any], words: Sequence[str], rng: random.Random
     calls = [c for m in dialogue["messages"] for c in m.get("tool_calls") or []]
     values = [v for c in calls for k, v in c["arguments"].items() if k in NAMED and isinstance(v, str)]
     found = {w.lower() for v in values for w in _WORD.findall(v)} - COMMON
-    table = {w: rng.choice(words).lower() for w in sorted(found) if rng.random() < 0.8}
+    table = {w: made_up(words, tails, rng) for w in sorted(found) if rng.random() < 0.8}
     if not table:
         return dict(dialogue)
 
@@ -111,8 +118,50 @@ def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float =
     return {**dialogue, "tools": tools}
 
 
+def lowered(dialogue: Mapping[str, Any]) -> dict[str, Any]:
+    """The dialogue with a caller who is written in lower case.
+
+    What the agent copies from the caller it copies so (values that no result has named before): to copy is
+    to write the same tokens again.
+    """
+    returned, values = "", set[str]()
+    for message in dialogue["messages"]:
+        if message["role"] == "tool":
+            returned += message["content"].lower()
+        for call in message.get("tool_calls") or []:
+            strings = [v for v in call["arguments"].values() if isinstance(v, str)]
+            values |= {v for v in strings if v != v.lower() and v.lower() not in returned}
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, str):
+            for one in sorted(values, key=len, reverse=True):
+                value = value.replace(one, one.lower())
+            return value
+        if isinstance(value, Mapping):
+            return {key: copied(item) for key, item in value.items()}
+        return [copied(item) for item in value] if isinstance(value, list) else value
+
+    def spoken(message: Mapping[str, Any]) -> dict[str, Any]:
+        said = {**message, "content": copied(message.get("content"))}
+        if message.get("tool_calls"):
+            calls = message["tool_calls"]
+            said["tool_calls"] = [{**c, "arguments": copied(c["arguments"])} for c in calls]
+        return {**said, "own": spoken(message["own"])} if "own" in message else said
+
+    messages = []
+    for message in dialogue["messages"]:
+        if message["role"] == "user" and message.get("content"):
+            message = {**message, "content": message["content"].lower()}
+            if "pauses" in message:
+                message["pauses"] = [[part.lower() for part in pause] for pause in message["pauses"]]
+        messages.append(spoken(message) if message["role"] == "assistant" else message)
+    return {**dialogue, "messages": messages}
+
+
 def heard_dialogue(dialogue: Mapping[str, Any], rng: random.Random, strength: float = 1.0) -> dict[str, Any]:
     """The dialogue with every caller's turn damaged."""
+    if rng.random() < LOWERED * strength:
+        dialogue = lowered(dialogue)
     messages = [
         {**m, "content": damage(m["content"], rng, strength)}
         if m["role"] == "user" and m.get("content")

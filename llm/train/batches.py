@@ -53,10 +53,10 @@ def load_dialogues(paths: Sequence[str], split: str = "train") -> list[bytes]:
 class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
-    `drilled(step)`: share of steps that train copying drills instead. `renamed`: share of concierge
-    dialogues whose names become random words. `schemas`: share of all dialogues whose tools
-    have other names. `canvases`: False to train reading alone. `stale`: share of replies written over an
-    earlier one. `most`: padded tokens of a batch, where a step has several.
+    `drilled(step)`: share of copying drills: of small steps, or of the dialogues of a large one. `renamed`:
+    share of concierge dialogues whose names become random words. `schemas`: share of all dialogues whose
+    tools have other names. `canvases`: False to train reading alone. `stale`: share of replies written over
+    an earlier one. `most`: padded tokens of a batch, where a step has several.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Batches:
     def segments(self, dialogue: dict[str, Any], rng: random.Random) -> list[Segment]:
         """One augmented dialogue, cut to `longest`; empty if nothing of the agent is left."""
         if dialogue.get("source") == "concierge" and rng.random() < self.renamed:
-            dialogue = rename(dialogue, self.drills.words, rng)
+            dialogue = rename(dialogue, self.drills.words, self.drills.tails, rng)
         if self.schemas and rng.random() < self.schemas:
             dialogue = rename_tools(dialogue, rng)
         strength = RECOGNISED if dialogue.get("heard") else 1.0
@@ -93,16 +93,21 @@ class Batches:
     def batch(self, step: int) -> list[Batch]:
         """About `tokens` clean tokens, in batches of dialogues of similar length."""
         rng = random.Random(f"{self.seed}/{step}")
-        if self.drilled is not None and rng.random() < self.drilled(step):
-            return [self._drill(rng)]
-        return self._large(rng) if self.most else [self._small(rng)]
+        drilled = self.drilled(step) if self.drilled is not None else 0.0
+        if self.most:
+            return self._large(rng, drilled)
+        return [self._drill(rng) if rng.random() < drilled else self._small(rng)]
 
-    def _large(self, rng: random.Random) -> list[Batch]:
-        """All dialogues drawn, sorted by length and cut into batches; drawn until the step is full."""
+    def _large(self, rng: random.Random, drilled: float) -> list[Batch]:
+        """All dialogues drawn, sorted by length and cut into batches; drawn until the step is full.
+
+        A share `drilled` of them are drills.
+        """
         drawn: list[list[Segment]] = []
         total = 0
         while total < self.tokens:
-            segments = self._draw(rng)
+            drill = rng.random() < drilled
+            segments = self.segments(self.drills.dialogue(rng), rng) if drill else self._draw(rng)
             drawn.append(segments)
             total += sum(len(s.ids) for s in segments)
         drawn.sort(key=lambda segments: sum(len(s.ids) for s in segments))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stretto.llm.tokenizer import Tokenizer
+from stretto.llm.train.augment import made_up
 
 SLOTS = (
     "name place day date time city item code color size food street hotel room price number team song doctor "
@@ -58,7 +59,7 @@ class Drills:
         self.words = [
             p[1:] for p in pieces if p[:1] == " " and p[1:].isalpha() and p.isascii() and len(p) > 2
         ]
-        self._tails = [p for p in pieces if p.isalpha() and p.islower() and p.isascii() and len(p) > 1]
+        self.tails = [p for p in pieces if p.isalpha() and p.islower() and p.isascii() and len(p) > 1]
 
     def _value(self, rng: random.Random) -> str:
         if rng.random() < 0.25:
@@ -66,12 +67,9 @@ class Drills:
             return rng.choice(NUMBERS).format(a=a, b=b, c=c, d=d)
         words = []
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
-            word = rng.choice(self.words)
-            if rng.random() < 0.2:
-                word += rng.choice(self._tails)
-            words.append(word)
+            words.append(made_up(self.words, self.tails, rng))
         text = " ".join(words)
-        return rng.choice((text, text.lower(), text.title()))
+        return rng.choice((text, text.title()))
 
     def dialogue(self, rng: random.Random) -> dict[str, Any]:
         """A call with one to four slots; at the end its result is told."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from stretto.llm.checkpoint import export, load
+from stretto.llm.checkpoint import START_FORMATS, export, load
 from stretto.llm.transformer import Config, Transformer
 from torch import Tensor
 
@@ -85,7 +85,7 @@ def pack(
                         packed.write(
                             json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
                         )
-    model = load(init)
+    model = load(init, formats=START_FORMATS)
     stored: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         if model.config.tied and name == "lm_head.weight":

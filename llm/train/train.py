@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from stretto.llm.checkpoint import find_device, load, save
+from stretto.llm.checkpoint import START_FORMATS, find_device, load, save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
 from stretto.llm.train.canvases import Batch
@@ -164,7 +164,7 @@ def train(
     if preset.copying:
         seed_copying(model)
     if init:
-        model.load_state_dict(load(init).state_dict())
+        model.load_state_dict(load(init, formats=START_FORMATS).state_dict())
     opts = optimisers(model, preset)
     base_lr = [[g["lr"] for g in o.param_groups] for o in opts]
     ema = {n: p.detach().clone() for n, p in model.named_parameters()}

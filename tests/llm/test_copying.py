@@ -10,7 +10,7 @@ import pytest
 import torch
 from stretto.llm.format import dialogue_segments
 from stretto.llm.tokenizer import embedded_tokenizer
-from stretto.llm.train.augment import rename
+from stretto.llm.train.augment import LOWERED, heard_dialogue, lowered, made_up, rename
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.drills import Drills
 from stretto.llm.transformer import Config, Transformer, rope_table
@@ -76,7 +76,8 @@ def test_renaming_changes_a_name_everywhere_and_nothing_else() -> None:
             {"role": "assistant", "content": "The Copper Kettle, Friday, for 4."},
         ],
     }
-    renamed = [rename(dialogue, ["Mix", "Aven", "Tra"], random.Random(seed)) for seed in range(8)]
+    words, tails = ["Mix", "Aven", "Tra"], ["ol", "ish"]
+    renamed = [rename(dialogue, words, tails, random.Random(seed)) for seed in range(8)]
     assert any(d != dialogue for d in renamed)
     for one in renamed:
         call = one["messages"][2]["tool_calls"][0]["arguments"]
@@ -87,3 +88,48 @@ def test_renaming_changes_a_name_everywhere_and_nothing_else() -> None:
         assert one["messages"][4]["content"] == f"{name}, Friday, for 4."
         assert one["messages"][0] == dialogue["messages"][0]
     assert dialogue["messages"][1]["content"] == "Four at the copper kettle on Friday."
+
+
+def test_a_caller_in_lower_case_is_copied_in_lower_case_but_a_result_is_not() -> None:
+    found = {"name": "find", "arguments": {"area": "Old Town", "stars": 4}}
+    booked = {"name": "book", "arguments": {"hotel": "Blue Lion", "guest": "Nora Ray"}}
+    messages = [
+        {"role": "system", "content": "Old Town's own."},
+        {"role": "user", "content": "In Old Town.", "pauses": [["In Old.", "Town."]]},
+        {"role": "assistant", "content": None, "tool_calls": [found], "own": {"tool_calls": [found]}},
+        {"role": "tool", "name": "find", "content": '{"hotels":["Blue Lion"]}'},
+        {"role": "assistant", "content": "In Old Town there is the Blue Lion."},
+        {"role": "user", "content": "Then book it for Nora Ray."},
+        {"role": "assistant", "content": "The Blue Lion for Nora Ray.", "tool_calls": [booked]},
+    ]
+    dialogue = {"tools": [], "messages": messages}
+    before = json.dumps(dialogue)
+    small = lowered(dialogue)["messages"]
+    assert json.dumps(dialogue) == before
+    assert [m["content"] for m in small] == [
+        "Old Town's own.",
+        "in old town.",
+        None,
+        '{"hotels":["Blue Lion"]}',
+        "In old town there is the Blue Lion.",
+        "then book it for nora ray.",
+        "The Blue Lion for nora ray.",
+    ]
+    assert small[1]["pauses"] == [["in old.", "town."]]
+    assert small[2]["tool_calls"][0] == {"name": "find", "arguments": {"area": "old town", "stars": 4}}
+    assert small[2]["own"]["tool_calls"] == small[2]["tool_calls"]
+    assert small[6]["tool_calls"][0]["arguments"] == {"hotel": "Blue Lion", "guest": "nora ray"}
+
+
+def test_some_callers_are_written_in_lower_case() -> None:
+    dialogue = {"messages": [{"role": "user", "content": "Nora Ray"}]}
+    words = [heard_dialogue(dialogue, random.Random(n))["messages"][0]["content"] for n in range(400)]
+    assert 0.6 * LOWERED < sum(w == w.lower() for w in words) / 400 < 1.4 * LOWERED
+
+
+def test_made_up_words_are_of_one_and_of_several_pieces() -> None:
+    drills = Drills(embedded_tokenizer())
+    rng = random.Random(0)
+    words = [made_up(drills.words, drills.tails, rng).capitalize() for _ in range(400)]
+    pieces = [len(embedded_tokenizer().encode(f" {word}")) for word in words]
+    assert {1, 2, 3, 4} <= set(pieces) and 1.8 < sum(pieces) / len(pieces) < 3.2

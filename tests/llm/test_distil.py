@@ -44,8 +44,8 @@ def test_the_same_head_is_needed(dialogue: Make) -> None:
     reply["own"] = {"content": "All done.", "tool_calls": []}
     *_, said = dialogue_segments(tokenizer, one)
     booked = next(s for s in dialogue_segments(tokenizer, one) if s.kind == "call")
-    assert said.own == (*tokenizer.encode("All done."), END)
-    assert tokenizer.decode(list(booked.own or ())[:-1]) == '{"day":"never"}'
+    assert said.own == (*tokenizer.encode(" All done."), END)
+    assert tokenizer.decode(list(booked.own or ())[:-1]) == '{"day":" never"}'
     call["own"] = {"content": "I cannot.", "tool_calls": []}
     assert all(s.own is None for s in dialogue_segments(tokenizer, one) if s.kind == "call")
 
@@ -78,6 +78,6 @@ def test_names_change_in_the_own_words_too() -> None:
             {"role": "assistant", "content": None, "tool_calls": [call], "own": {"tool_calls": [call]}},
         ]
     }
-    renamed = rename(one, ["kiwi", "mango"], random.Random(1))["messages"]
+    renamed = rename(one, ["kiwi", "mango"], ["s"], random.Random(1))["messages"]
     assert renamed[2]["own"]["tool_calls"] == renamed[2]["tool_calls"] != [call]
     assert renamed[2]["own"]["tool_calls"][0]["name"] == "book_hotel"

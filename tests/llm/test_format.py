@@ -14,7 +14,11 @@ TOOL = {
     "description": "Book a table.",
     "parameters": {
         "type": "object",
-        "properties": {"people": {"type": "integer"}, "area": {"type": "string", "enum": ["north", "south"]}},
+        "properties": {
+            "people": {"type": "integer"},
+            "name": {"type": "string"},
+            "area": {"type": "string", "enum": ["north", "south"]},
+        },
         "required": ["people"],
     },
 }
@@ -32,7 +36,7 @@ def test_a_dialogue_reads_as_designed() -> None:
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": " a table <end> for four"},
             {"role": "assistant", "content": "One moment.", "tool_calls": [
-                {"name": "book", "arguments": {"area": "north", "people": 4}},
+                {"name": "book", "arguments": {"area": "north", "people": 4, "name": "Maple Inn"}},
                 {"name": "book", "arguments": {"people": 2}},
             ]},
             {"role": "tool", "name": "book", "content": '{"reference": "4821"}'},
@@ -40,11 +44,12 @@ def test_a_dialogue_reads_as_designed() -> None:
         ],
     }  # fmt: skip
     assert shown(dialogue) == (
-        "<system>Be brief.\nbook(people: integer, area?: north|south) Book a table.<end>"
-        "<user>a table <end> for four<end>"
-        '<say>One moment.<call>book{"people":4,"area":"north"}<call>book{"people":2}<end>'
-        '<tool>book {"reference":"4821"}<end>'
-        "<say>Done.<end>"
+        "<system>Be brief.\nbook(people: integer, name?: string, area?: north|south) Book a table.<end>"
+        "<user> a table <end> for four<end>"
+        '<say> One moment.<call>book{"people":4,"name":" Maple Inn","area":"north"}'
+        '<call>book{"people":2}<end>'
+        '<tool>book {"reference":" 4821"}<end>'
+        "<say> Done.<end>"
     )
 
 
@@ -53,7 +58,8 @@ def test_a_call_without_words_begins_with_its_mark() -> None:
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": None, "tool_calls": [{"name": "book", "arguments": {"people": 1}}]},
     ]
-    assert shown({"tools": [TOOL], "messages": messages}).endswith('<user>hi<end><call>book{"people":1}<end>')
+    text = shown({"tools": [TOOL], "messages": messages})
+    assert text.endswith('<user> hi<end><call>book{"people":1}<end>')
 
 
 def test_types_are_written_short() -> None:
@@ -73,4 +79,25 @@ def test_results_are_cut_by_whole_fields(value: dict[str, list[str]]) -> None:
     text = fit_result(tokenizer, json.dumps(value))
     assert len(tokenizer.encode(text)) <= RESULT_BUDGET
     kept = json.loads(text)
-    assert all(key in value and value[key][: len(items)] == items for key, items in kept.items())
+    assert all(item.startswith(" ") for items in kept.values() for item in items)
+    plain = {key: [item[1:] for item in items] for key, items in kept.items()}
+    assert all(key in value and value[key][: len(items)] == items for key, items in plain.items())
+
+
+def test_a_name_is_the_same_tokens_wherever_it_stands() -> None:
+    tokenizer = embedded_tokenizer()
+    name = tokenizer.encode(" Orchard Maple")
+    dialogue = {
+        "tools": [TOOL],
+        "messages": [
+            {"role": "user", "content": "Orchard Maple", "pauses": [["Orchard Maple.", "please"]]},
+            {"role": "assistant", "content": "Orchard Maple?", "tool_calls": [
+                {"name": "book", "arguments": {"people": 4, "name": "Orchard Maple"}},
+            ]},
+            {"role": "tool", "name": "book", "content": '{"booked":["Orchard Maple"]}'},
+            {"role": "tool", "name": "book", "content": "Orchard Maple"},
+        ],
+    }  # fmt: skip
+    segments = dialogue_segments(tokenizer, dialogue)[1:]
+    for ids in (*(s.ids for s in segments), *segments[0].pauses):
+        assert any(list(ids[at : at + len(name)]) == name for at in range(len(ids)))

@@ -139,6 +139,26 @@ def test_a_large_step_is_cut_into_batches_of_few_shapes(files: tuple[str, str]) 
     assert denoise == pytest.approx(sum(each), rel=1e-4) and causal > 0
 
 
+@pytest.mark.parametrize("most", [0, 2000])
+def test_a_share_of_a_run_is_copying_drills(files: tuple[str, str], most: int) -> None:
+    tokenizer = embedded_tokenizer()
+    brief = tokenizer.encode("Be brief.")
+    source = {"x": Source((files[0],), 1.0)}
+
+    def drills(share: float) -> float:
+        tokens = 3000 if most else 600
+        batches = Batches(tokenizer, source, 1, tokens, most=most, drilled=lambda step: share * (step > 0))
+        given = [
+            [row[1 : 1 + len(brief)].tolist() == brief for part in batches.batch(step) for row in part.clean]
+            for step in range(9)
+        ]
+        assert all(given[0]), "the share is the step's"
+        later = [one for step in given[1:] for one in step]
+        return 1 - sum(later) / len(later)
+
+    assert drills(1.0) == 1.0 and drills(0.0) == 0.0 and 0.1 < drills(0.5) < 0.9
+
+
 def test_batches_made_ahead_are_the_same(files: tuple[str, str]) -> None:
     batches = large(files)
     ahead = list(prefetched(batches.batch, range(2, 7), workers=2))
@@ -274,7 +294,7 @@ def test_what_was_heard_before_a_pause_is_read_word_by_word_for_what_came_next(d
     paused: dict[str, Any] = dialogue(3)
     paused["messages"][1]["pauses"] = [["I need a.", "table please"]]
     segments = dialogue_segments(tokenizer, paused)
-    heard, came = tokenizer.encode("I need a"), tokenizer.encode(" table")[0]
+    heard, came = tokenizer.encode(" I need a"), tokenizer.encode(" table")[0]
     batch = make_batch([segments], tokenizer.size, random.Random(0), shifted=True)
     length = sum(len(s.ids) for s in segments)
     last = len(heard)  # the first canvas is the pause's: the caller's mark and what was heard

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stretto.llm.constraints.call_text import CallTextError, compact_json, parse_call, serialise_call
+from stretto.llm.constraints.call_text import CallTextError, compact_json, parse_call, serialise_call, spaced
 
 SCHEMA = {
     "type": "object",
@@ -32,13 +32,13 @@ JSON = st.recursive(
 def test_keys_stand_in_schema_order_without_spaces() -> None:
     guest = {"last": "Ray", "first": "Ann"}
     arguments = {"extra": 1, "people": 4, "more": [guest], "guest": guest, "name": "Café Ünal"}
-    ann = '{"first":"Ann","last":"Ray"}'
-    expected = f'book{{"name":"Café Ünal","guest":{ann},"more":[{ann}],"people":4,"extra":1}}'
+    ann = '{"first":" Ann","last":" Ray"}'
+    expected = f'book{{"name":" Café Ünal","guest":{ann},"more":[{ann}],"people":4,"extra":1}}'
     assert serialise_call("book", arguments, SCHEMA) == expected
 
 
 def test_only_quote_backslash_and_control_characters_are_escaped() -> None:
-    assert serialise_call("f", {"a": 'é"\\\n\x7f'}) == 'f{"a":"é\\"\\\\\\n\x7f"}'
+    assert serialise_call("f", {"a": 'é"\\\n\x7f'}) == 'f{"a":" é\\"\\\\\\n\x7f"}'
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4), JSON)
@@ -51,6 +51,38 @@ def test_any_arguments_and_any_schema_give_one_stable_parseable_text(
     assert name == "tool"
     assert serialise_call(name, parsed, schema) == text
     json.loads(text.removeprefix("tool"))
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
+def test_what_was_written_is_read_back(arguments: dict[str, Any]) -> None:
+    held = json.loads(compact_json(arguments))
+    assert parse_call(serialise_call("tool", held, SCHEMA), SCHEMA) == ("tool", held)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "string"}, '" north"'),
+        ({}, '" north"'),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, '" north"'),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, '" north"'),
+        ({"anyOf": [{"enum": ["south"]}, {"type": "string"}]}, '" north"'),
+        ({"type": "string", "format": "phone"}, '" north"'),
+        ({"type": "string", "enum": ["north", "south"]}, '"north"'),
+        ({"const": "north"}, '"north"'),
+        ({"type": "string", "format": "date"}, '"north"'),
+        ({"anyOf": [{"enum": ["north"]}, {"type": "string"}]}, '"north"'),
+        ({"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}, '"north"'),
+    ],
+)
+def test_only_free_text_begins_with_a_space(part: Any, text: str) -> None:
+    schema = {"type": "object", "properties": {"a": part}}
+    assert serialise_call("f", {"a": "north"}, schema) == f'f{{"a":{text}}}'
+    assert parse_call(f'f{{"a":{text}}}', schema) == ("f", {"a": "north"})
+
+
+def test_members_keep_their_names() -> None:
+    assert spaced({"a b": ["x", 1, {"c": "y"}]}) == {"a b": [" x", 1, {"c": " y"}]}
 
 
 def test_parse_restores_schema_order() -> None:
