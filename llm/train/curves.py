@@ -55,7 +55,7 @@ class PowerLaw:
 
     def at(self, tokens: float) -> float:
         """The loss after so many tokens, in nats a token."""
-        return self.floor + self.scale * tokens**-self.power
+        return self.floor + self.scale * float(tokens**-self.power)
 
 
 def power_law(tokens: Sequence[float], losses: Sequence[float]) -> PowerLaw:
