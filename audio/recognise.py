@@ -33,8 +33,6 @@ GUARD = 0.2
 """Seconds of audio after the end of an utterance that still belong to it and must not be heard twice."""
 HUSH = 0.1
 """Seconds of quiet that start a pass at once: if nothing follows it is the final pass already."""
-PAST_END = 0.06
-"""Seconds past the end of speech that a partial pass must have heard to serve as the final one."""
 MINIMUM = 0.7
 """Seconds of audio that such an early pass needs: more than the pre-roll alone."""
 WINDOW = 15.0
@@ -244,12 +242,11 @@ class Recognition:
         )
 
     def _hears_all(self, end: float | None, limit: int) -> bool:
-        """The latest partial pass ran past the end of speech, and only quiet follows: it is the final one
-        too."""
+        """The latest full pass heard all of the speech, and only quiet follows: it is the final one too."""
         heard = self._heard_fully
         if heard <= self._window or heard > limit:
             return False
-        past = end is None or self._began + heard / RATE >= end + PAST_END
+        past = end is None or self._began + heard / RATE >= end
         return past and self._quiet(heard - int(HUSH * RATE), limit)
 
     def close(self) -> None:
