@@ -124,11 +124,11 @@ def test_words_are_settled_from_the_left_and_history_keeps_what_was_heard(model:
         settled = [i.text for i in items if isinstance(i, Settled)]
         assert settled and all(draft.text.startswith(s.rstrip("\ufffd")) for s in settled)
         await conversation.commit(draft)
-        assert shown(model, conversation).count("<user>A table<end><say>") == 1
+        assert shown(model, conversation).count("<user> A table<end><say>") == 1
         await conversation.commit(draft, heard="Only this")
-        assert shown(model, conversation).endswith("<user>A table<end><say>Only this<end>")
+        assert shown(model, conversation).endswith("<user> A table<end><say> Only this<end>")
         await conversation.commit(draft, heard="")
-        assert shown(model, conversation).endswith("<user>A table<end>")
+        assert shown(model, conversation).endswith("<user> A table<end>")
 
     run(work)
 
@@ -233,7 +233,8 @@ def test_the_causal_mode_writes_the_likeliest_token_each_time(model: LocalModel)
         specs = {t.name: t for t in TOOLS}
         for call in draft.calls:
             jsonschema.validate(call.arguments, specs[call.name].parameters)
-        assert draft.calls and draft.forwards > 0.9 * draft.tokens  # but for what names leave no choice
+        chosen = sum(len(causal.tokenizer.encode(call.name)) for call in draft.calls)
+        assert draft.calls and draft.forwards >= draft.tokens - chosen  # names leave little choice
         plain = causal.open("Be brief.", [])
         await plain.hear("A table")
         base = plain.prompt()
