@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 FILLERS = ("um", "uh", "er", "hmm", "well", "like", "so", "okay", "you know")
@@ -82,11 +82,7 @@ def rename(
         return new.capitalize() if match[0][0].isupper() else new
 
     def swapped(value: Any) -> Any:
-        if isinstance(value, str):
-            return _WORD.sub(swap, value)
-        if isinstance(value, list):
-            return [swapped(v) for v in value]
-        return {k: swapped(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return _each_string(value, lambda text: _WORD.sub(swap, text))
 
     messages = [dict(m) for m in dialogue["messages"]]
     for message in messages[1:]:
@@ -100,6 +96,15 @@ def rename(
                 {**c, "arguments": swapped(c["arguments"])} for c in message["tool_calls"]
             ]
     return {**dialogue, "messages": messages}
+
+
+def _each_string(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every string in it changed; names of members are kept."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_string(item, change) for item in value]
+    return {k: _each_string(v, change) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float = 0.15) -> dict[str, Any]:
@@ -132,20 +137,18 @@ def lowered(dialogue: Mapping[str, Any]) -> dict[str, Any]:
             strings = [v for v in call["arguments"].values() if isinstance(v, str)]
             values |= {v for v in strings if v != v.lower() and v.lower() not in returned}
 
-    def copied(value: Any) -> Any:
-        if isinstance(value, str):
-            for one in sorted(values, key=len, reverse=True):
-                value = value.replace(one, one.lower())
-            return value
-        if isinstance(value, Mapping):
-            return {key: copied(item) for key, item in value.items()}
-        return [copied(item) for item in value] if isinstance(value, list) else value
+    longest_first = sorted(values, key=lambda v: (-len(v), v))
+
+    def copied(text: str) -> str:
+        for one in longest_first:
+            text = text.replace(one, one.lower())
+        return text
 
     def spoken(message: Mapping[str, Any]) -> dict[str, Any]:
-        said = {**message, "content": copied(message.get("content"))}
+        said = {**message, "content": _each_string(message.get("content"), copied)}
         if message.get("tool_calls"):
             calls = message["tool_calls"]
-            said["tool_calls"] = [{**c, "arguments": copied(c["arguments"])} for c in calls]
+            said["tool_calls"] = [{**c, "arguments": _each_string(c["arguments"], copied)} for c in calls]
         return {**said, "own": spoken(message["own"])} if "own" in message else said
 
     messages = []

@@ -65,10 +65,8 @@ class Drills:
         if rng.random() < 0.25:
             a, b, c, d = (rng.randrange(10) for _ in range(4))
             return rng.choice(NUMBERS).format(a=a, b=b, c=c, d=d)
-        words = []
-        for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
-            words.append(made_up(self.words, self.tails, rng))
-        text = " ".join(words)
+        count = rng.choice((1, 1, 2, 2, 3, 4))
+        text = " ".join(made_up(self.words, self.tails, rng) for _ in range(count))
         return rng.choice((text, text.title()))
 
     def dialogue(self, rng: random.Random) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stretto.llm.checkpoint import CheckpointError, export, load, save
+from stretto.llm.checkpoint import START_FORMATS, CheckpointError, export, load, save
 from stretto.llm.cli import register
 from stretto.llm.transformer import Config, Transformer
 
@@ -40,6 +40,14 @@ def test_another_format_version_is_refused(folder: Path) -> None:
     described = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**described, "format_version": 99}))
     with pytest.raises(CheckpointError, match="format version 99"):
+        load(folder)
+
+
+def test_training_may_go_on_from_an_earlier_format_and_a_call_may_not(folder: Path) -> None:
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**described, "format_version": 1}))
+    assert load(folder, formats=START_FORMATS).config == Config(**described["model"])
+    with pytest.raises(CheckpointError, match="format version 1"):
         load(folder)
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from stretto.llm.constraints.automaton import determinise, either, repeat, sequence, text
-from stretto.llm.constraints.call_text import compact_json, serialise_call, spaced
+from stretto.llm.constraints.call_text import PLAIN_FORMATS, compact_json, serialise_call, spaced
+from stretto.llm.constraints.literals import FORMATS
 from stretto.llm.constraints.schema import Limits, UnsupportedSchema, byte_automaton
 
 
@@ -166,6 +167,10 @@ def test_tagged_unions_may_use_one_of() -> None:
         return {"type": "object", "properties": {"t": {"const": tag}}, "required": ["t"]}
 
     assert accepts({"oneOf": [kind("x"), kind("y")]}, '{"t":"y"}')
+
+
+def test_the_plain_forms_of_the_text_are_those_of_the_grammar() -> None:
+    assert set(FORMATS) == PLAIN_FORMATS
 
 
 @given(st.dates(date(1900, 1, 1), date(2099, 12, 31)))
