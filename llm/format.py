@@ -37,7 +37,8 @@ class Segment:
 
     `pauses`, for training: what a recogniser wrote of a caller's turn at pauses in it, without the full stop
     that it puts there, each with the one token that came next. `learn` is False for what an agent said or
-    did by mistake: it is read, never imitated. `own`: the body that the model itself writes here.
+    did by mistake: it is read, never imitated. `routed` is False where the agent of the source never speaks,
+    so that its call says nothing about when to call. `own`: the body that the model itself writes here.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Segment:
     body: tuple[int, ...]
     pauses: tuple[tuple[int, ...], ...] = ()
     learn: bool = True
+    routed: bool = True
     own: tuple[int, ...] | None = None
 
     @property

@@ -1,14 +1,13 @@
-"""Damage a caller's words as a speech recogniser would: case, punctuation, fillers, cut-off words.
+"""Dialogues as a call would have them: callers' words damaged as by a recogniser, agents' as one says them.
 
-Only the caller's text changes; values that a call copies keep their words (numbers stay as they are),
-so a damaged dialogue is still a true one.
+Values that a call copies keep their words (numbers stay as they are): a damaged dialogue is still a true one.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 FILLERS = ("um", "uh", "er", "hmm", "well", "like", "so", "okay", "you know")
@@ -41,70 +40,37 @@ def damage(words: str, rng: random.Random, strength: float = 1.0) -> str:
     return " ".join(pieces)
 
 
-NAMED = ("restaurant", "hotel", "pickup", "destination", "name")
-"""Arguments whose values are names: any word may stand in one."""
-_COMMON_WORDS = (
-    "the a an of to at on in for and or is it please no not one two three four five six seven eight "
-    "nine ten eleven twelve thirteen half past quarter o'clock am pm today tomorrow week next this "
-    "first second third monday tuesday wednesday thursday friday saturday sunday january february "
-    "march april may june july august september october november december hotel inn lodge suites "
-    "guesthouse resort street station room table taxi night nights day dentist doctor haircut massage "
-    "vet yes okay right my i i'm i'd it's that that's you me we is"
-)
-COMMON = frozenset(_COMMON_WORDS.split())
-_WORD = re.compile(r"[A-Za-z][A-Za-z']+")
-
-
-def made_up(words: Sequence[str], tails: Sequence[str], rng: random.Random) -> str:
-    """A word of one, two or three pieces: most names that a model meets later are no single token."""
-    return (rng.choice(words) + "".join(rng.choices(tails, k=rng.choice((0, 0, 1, 1, 2))))).lower()
-
-
-def rename(
-    dialogue: Mapping[str, Any], words: Sequence[str], tails: Sequence[str], rng: random.Random
-) -> dict[str, Any]:
-    """The dialogue with the words of its names replaced by made-up ones, the same throughout.
-
-    What the caller says, what the agent reads back, calls and results change together; numbers, days and
-    common words stay.
-    """
-    calls = [c for m in dialogue["messages"] for c in m.get("tool_calls") or []]
-    values = [v for c in calls for k, v in c["arguments"].items() if k in NAMED and isinstance(v, str)]
-    found = {w.lower() for v in values for w in _WORD.findall(v)} - COMMON
-    table = {w: made_up(words, tails, rng) for w in sorted(found) if rng.random() < 0.8}
-    if not table:
-        return dict(dialogue)
-
-    def swap(match: re.Match[str]) -> str:
-        new = table.get(match[0].lower())
-        if new is None:
-            return match[0]
-        return new.capitalize() if match[0][0].isupper() else new
-
-    def swapped(value: Any) -> Any:
-        return _each_string(value, lambda text: _WORD.sub(swap, text))
-
-    messages = [dict(m) for m in dialogue["messages"]]
-    for message in messages[1:]:
-        message["content"] = swapped(message.get("content"))
-        if "pauses" in message:
-            message["pauses"] = swapped(message["pauses"])
-        if "own" in message:
-            message["own"] = swapped(message["own"])
-        if message.get("tool_calls"):
-            message["tool_calls"] = [
-                {**c, "arguments": swapped(c["arguments"])} for c in message["tool_calls"]
-            ]
-    return {**dialogue, "messages": messages}
-
-
-def _each_string(value: Any, change: Callable[[str], str]) -> Any:
+def each_string(value: Any, change: Callable[[str], str]) -> Any:
     """A JSON value with every string in it changed; names of members are kept."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
-        return [_each_string(item, change) for item in value]
-    return {k: _each_string(v, change) for k, v in value.items()} if isinstance(value, dict) else value
+        return [each_string(item, change) for item in value]
+    return {k: each_string(v, change) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def as_spoken(dialogue: Mapping[str, Any]) -> dict[str, Any]:
+    """The dialogue with the agent's words as one says them; numbers are left to `stretto.audio.normalise`.
+
+    A turn with a gap to be filled in ("a ____ is") is read, not learnt.
+    """
+    messages = []
+    for message in dialogue["messages"]:
+        content = message.get("content")
+        if message["role"] == "assistant" and content:
+            tidy = re.sub(r"[*#_`]+", "", content) if "__" not in content else content
+            tidy = re.sub(r"\s+([.,;:?!])", r"\1", tidy)
+            message = {**message, "content": " ".join(tidy.split())}
+            if "__" in content:
+                message["slip"] = True
+        messages.append(message)
+    return {**dialogue, "messages": messages}
+
+
+def used_tools(dialogue: Mapping[str, Any]) -> dict[str, Any]:
+    """The dialogue with only those of its tools that are called in it."""
+    used = {c["name"] for m in dialogue["messages"] for c in m.get("tool_calls") or []}
+    return {**dialogue, "tools": [tool for tool in dialogue["tools"] if tool["name"] in used]}
 
 
 def subset_tools(dialogue: Mapping[str, Any], rng: random.Random, whole: float = 0.15) -> dict[str, Any]:
@@ -145,10 +111,10 @@ def lowered(dialogue: Mapping[str, Any]) -> dict[str, Any]:
         return text
 
     def spoken(message: Mapping[str, Any]) -> dict[str, Any]:
-        said = {**message, "content": _each_string(message.get("content"), copied)}
+        said = {**message, "content": each_string(message.get("content"), copied)}
         if message.get("tool_calls"):
             calls = message["tool_calls"]
-            said["tool_calls"] = [{**c, "arguments": _each_string(c["arguments"], copied)} for c in calls]
+            said["tool_calls"] = [{**c, "arguments": each_string(c["arguments"], copied)} for c in calls]
         return {**said, "own": spoken(message["own"])} if "own" in message else said
 
     messages = []

@@ -11,19 +11,22 @@ import json
 import lzma
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import Tokenizer
-from stretto.llm.train.augment import heard_dialogue, rename, subset_tools
+from stretto.llm.train.augment import as_spoken, heard_dialogue, subset_tools, used_tools
 from stretto.llm.train.canvases import Batch, make_batch
 from stretto.llm.train.drills import Drills
+from stretto.llm.train.renaming import capitalised, names_of, rename
 from stretto.llm.train.schemas import rename_tools
 
 MULTIPLE = 128
 """Lengths of large batches are rounded up to it, so that a GPU meets few shapes."""
+ASKED = 300
+"""Dialogues of a source that tell whether its agent ever speaks."""
 RECOGNISED = 0.3
 """Strength of made-up damage to words that a recogniser wrote: it did its own."""
 
@@ -50,37 +53,41 @@ def load_dialogues(paths: Sequence[str], split: str = "train") -> list[bytes]:
     return lines
 
 
+def _speaks(line: bytes) -> bool:
+    """Whether the agent of a dialogue says anything."""
+    return any(m["role"] == "assistant" and m.get("content") for m in json.loads(line)["messages"])
+
+
 class Batches:
     """`batch(step)` for every step; dialogues longer than `longest` tokens are cut at a segment.
 
     `drilled(step)`: share of copying drills: of small steps, or of the dialogues of a large one. `renamed`:
-    share of concierge dialogues whose names become random words. `schemas`: share of all dialogues whose
-    tools have other names. `canvases`: False to train reading alone. `stale`: share of replies written over
-    an earlier one. `most`: padded tokens of a batch, where a step has several.
+    share of concierge dialogues whose names become random words; `resampled`: of the others. `schemas`:
+    share of all dialogues whose tools have other names. `canvases`: False to train reading alone; `opened`:
+    share of the agent's segments that become canvases. `stale`: share of replies written over an earlier
+    one. `most`: padded tokens of a batch, where a step has several. `verbatim`: only so many dialogues of
+    each source, the first, as they are, with the tools that they use.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
         shifted: bool = False, most: int = 0, schemas: float = 0.0, canvases: bool = True,
-        stale: float = 0.0,
+        stale: float = 0.0, opened: float = 1.0, resampled: float = 0.0, verbatim: int = 0,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
         self.renamed, self.most, self.schemas = renamed, most, schemas
-        self.shifted, self.canvases, self.stale = shifted, canvases, stale
+        self.shifted, self.canvases, self.stale, self.verbatim = shifted, canvases, stale, verbatim
+        self.opened, self.resampled = opened, resampled
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
+        self.lines = [load_dialogues(sources[n].paths, split)[: verbatim or None] for n in self.names]
+        self.routed = [any(map(_speaks, lines[:ASKED])) for lines in self.lines]
         self.drilled, self.drills = drilled, Drills(tokenizer)
-        self.lines = [load_dialogues(sources[n].paths, split) for n in self.names]
 
     def segments(self, dialogue: dict[str, Any], rng: random.Random) -> list[Segment]:
         """One augmented dialogue, cut to `longest`; empty if nothing of the agent is left."""
-        if dialogue.get("source") == "concierge" and rng.random() < self.renamed:
-            dialogue = rename(dialogue, self.drills.words, self.drills.tails, rng)
-        if self.schemas and rng.random() < self.schemas:
-            dialogue = rename_tools(dialogue, rng)
-        strength = RECOGNISED if dialogue.get("heard") else 1.0
-        dialogue = heard_dialogue(subset_tools(dialogue, rng), rng, strength)
+        dialogue = used_tools(dialogue) if self.verbatim else self._augmented(dialogue, rng)
         kept: list[Segment] = []
         total = 0
         for segment in dialogue_segments(self.tokenizer, dialogue):
@@ -89,6 +96,16 @@ class Batches:
                 break
             kept.append(segment)
         return kept if any(s.kind in ("say", "call") and s.learn for s in kept) else []
+
+    def _augmented(self, dialogue: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        house = dialogue.get("source") == "concierge"
+        if rng.random() < (self.renamed if house else self.resampled):
+            named = names_of(dialogue) if house else capitalised(dialogue)
+            dialogue = rename(dialogue, named, self.drills.words, self.drills.tails, rng)
+        if self.schemas and rng.random() < self.schemas:
+            dialogue = rename_tools(dialogue, rng)
+        strength = RECOGNISED if dialogue.get("heard") else 1.0
+        return heard_dialogue(subset_tools(as_spoken(dialogue), rng), rng, strength)
 
     def batch(self, step: int) -> list[Batch]:
         """About `tokens` clean tokens, in batches of dialogues of similar length."""
@@ -123,14 +140,17 @@ class Batches:
         return batches
 
     def _made(self, rows: list[list[Segment]], rng: random.Random, multiple: int = 1) -> Batch:
-        return make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple, self.canvases, self.stale)
+        return make_batch(
+            rows, self.tokenizer.size, rng, self.shifted, multiple, self.canvases, self.stale, self.opened
+        )
 
     def _draw(self, rng: random.Random) -> list[Segment]:
         while True:
-            (source,) = rng.choices(self.lines, self.shares)
-            segments = self.segments(json.loads(rng.choice(source)), rng)
+            (source,) = rng.choices(range(len(self.lines)), self.shares)
+            segments = self.segments(json.loads(rng.choice(self.lines[source])), rng)
             if segments:
-                return segments
+                routed = self.routed[source]
+                return segments if routed else [replace(s, routed=False) for s in segments]
 
     def _small(self, rng: random.Random) -> Batch:
         pool: list[list[Segment]] = []

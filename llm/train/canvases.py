@@ -108,15 +108,14 @@ def outdated(target: Sequence[int], old: Sequence[int], rng: random.Random) -> t
 def causal_weights(segments: Sequence[Segment]) -> list[float]:
     """Weight of every token as something to predict from what stands before it."""
     weights: list[float] = []
-    speaks = any(s.kind == "say" for s in segments)
     for segment in segments:
         if not segment.learn:
             weights += [0.0] * len(segment.ids)
             continue
         weight = CAUSAL_WEIGHT[segment.kind]
         head = [ROUTING_WEIGHT if segment.kind in ("say", "call") else 0.0] * len(segment.head)
-        if segment.kind in ("say", "call") and not speaks and segment.head[0] == CALL:
-            head[0] = 0.0  # a source whose agent never speaks must not train the routing
+        if not segment.routed and segment.head[0] == CALL:
+            head[0] = 0.0
         body = [weight] * len(segment.body)
         if segment.kind == "user":
             body[-2:] = [1.0] * len(body[-2:])  # the end of the caller's turn, with its full stop
@@ -149,8 +148,9 @@ def make_batch(
     multiple: int = 1,
     canvases: bool = True,
     stale: float = 0.0,
+    share: float = 1.0,
 ) -> Batch:
-    """Tensors for dialogues of similar length; every agent segment becomes one canvas.
+    """Tensors for dialogues of similar length; agents' segments (a `share` of them) become one canvas each.
 
     `shifted`: the model predicts a canvas token one place before it (`Config.shifted`), so that what
     stands on the canvas begins with the clean token before it. Only such a model learns from pauses: what
@@ -169,7 +169,7 @@ def make_batch(
         for segment in segments:
             if shifted:
                 canvas += [Opened(start + len(segment.head), list(p), pause=True) for p in segment.pauses]
-            if segment.kind in ("say", "call") and segment.learn and canvases:
+            if segment.kind in ("say", "call") and segment.learn and canvases and rng.random() < share:
                 whole = segment.body if segment.own is None else segment.own
                 # The model's own words stand behind the true ones only as far as both are the same.
                 shared = sum(1 for _ in takewhile(lambda p: p[0] == p[1], zip(whole, segment.body)))  # noqa: B905

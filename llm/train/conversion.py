@@ -110,13 +110,22 @@ def prune(model: Transformer, batches: Sequence[Sequence[Batch]], layers: int) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gguf", required=True)
-    parser.add_argument("--concierge", nargs="+", required=True)
+    parser.add_argument(
+        "--concierge", nargs="+", default=[], help="training dialogues that the layers are chosen on"
+    )
     parser.add_argument("--layers", type=int, default=15)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--kept", type=int, nargs="+", help="these layers stay, whatever a measurement says")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if not args.kept and not args.concierge:
+        parser.error("give --concierge FILE… to choose layers on, or --kept")
     model = read_smollm2(args.gguf).eval()
+    if args.kept:
+        keep_layers(model, [model.blocks[i] for i in args.kept])
+        save(Path(args.out), model.config, dict(model.named_parameters()))
+        return
     source = {"concierge": Source(tuple(args.concierge), 1.0)}
     batches = Batches(embedded_tokenizer(), source, 5, 600, 640, shifted=True)
     sample = [batches.batch(i) for i in range(3)]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stretto.llm.tokenizer import Tokenizer
-from stretto.llm.train.augment import made_up
+from stretto.llm.train.renaming import made_up
 
 SLOTS = (
     "name place day date time city item code color size food street hotel room price number team song doctor "

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from stretto.llm.checkpoint import find_device, save
-from stretto.llm.train.batches import Batches, Source
+from stretto.llm.train.batches import Batches
 from stretto.llm.train.canvases import Batch
 from stretto.llm.train.pack import hand_over, starting_weights
 from stretto.llm.train.presets import PRESETS, Preset
-from stretto.llm.train.train import losses, train, training_batches
+from stretto.llm.train.train import held_batches, losses, train, training_batches
 from stretto.llm.transformer import Transformer
 
 H200_FLOPS = 989e12
@@ -37,16 +37,19 @@ def preset_of(run: Mapping[str, Any], model: Transformer) -> Preset:
     return replace(PRESETS[str(run["preset"])], model=replace(model.config, vocab=0), **changes)
 
 
-def batches_of(folder: Path, run: Mapping[str, Any], preset: Preset) -> tuple[Batches, Batches]:
+def batches_of(folder: Path, run: Mapping[str, Any], preset: Preset) -> tuple[Batches, dict[str, Batches]]:
     """Training and validation batches of a pack."""
     trained = training_batches(preset, {name: [str(folder / f"{name}.jsonl.xz")] for name in run["sources"]})
-    held = {"valid": Source((str(folder / "valid.jsonl.xz"),), 1.0)}
-    tokens = min(preset.tokens, 16_384)
-    valid = Batches(
-        trained.tokenizer, held, preset.seed, tokens, preset.longest, "valid",
-        shifted=preset.model.shifted, most=preset.most,
-    )  # fmt: skip
-    return trained, valid
+    held = {
+        name: held_batches(
+            preset,
+            {source: [str(folder / f"{name}.{source}.jsonl.xz")] for source in sources},
+            trained.tokenizer,
+            min(preset.tokens, 16_384),
+        )
+        for name, sources in run["held"].items()
+    }
+    return trained, held
 
 
 def smoke(model: Transformer, preset: Preset, batches: list[Batch], device: str) -> dict[str, Any]:
@@ -130,9 +133,9 @@ def main(argv: list[str] | None = None) -> int:
     model = starting_weights(args.pack)
     save(work / "start", model.config, model.state_dict())
     preset = replace(preset_of(run, model), flex=found["flex"], compile=found["compile"])
-    batches, valid = batches_of(args.pack, run, preset)
+    batches, held = batches_of(args.pack, run, preset)
     train(
-        preset, batches, valid, work, True, found["device"], None, str(work / "start"),
+        preset, batches, held, work, True, found["device"], None, str(work / "start"),
         saved=lambda folder: print("handed over", hand_over(folder, result), flush=True),
     )  # fmt: skip
     return 0

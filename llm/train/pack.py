@@ -64,18 +64,20 @@ def pack(
     folder: str | Path,
     run: Mapping[str, Any],
     sources: Mapping[str, Sequence[str]],
-    valid: Sequence[str],
+    held: Mapping[str, Mapping[str, Sequence[str]]],
     init: str | Path,
 ) -> dict[str, int]:
-    """Write a pack; `run` is what `lease` is to do. Returns the sizes of its files, in bytes.
+    """Write a pack; returns the sizes of its files, in bytes.
 
-    Raises PackError where it is larger than `PACK_BYTES`.
+    `run`: what `lease` is to do; `held`: validation dialogues, as `train.held_out` gives them. Raises
+    PackError where it is larger than `PACK_BYTES`.
     """
     folder = Path(folder)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    for name, paths in (*sources.items(), ("valid", valid)):
+    checks = {f"{name}.{source}": paths for name, files in held.items() for source, paths in files.items()}
+    for name, paths in {**sources, **checks}.items():
         with lzma.open(folder / f"{name}.jsonl.xz", "wb", preset=9) as packed:
             for path in paths:
                 with gzip.open(path, "rb") as lines:
@@ -95,7 +97,8 @@ def pack(
         else:
             stored[name] = tensor.to(torch.bfloat16)
     save_file(stored, folder / "start.safetensors")
-    described = {**run, "sources": sorted(sources), "model": asdict(model.config)}
+    named = {name: sorted(files) for name, files in held.items()}
+    described = {**run, "sources": sorted(sources), "held": named, "model": asdict(model.config)}
     (folder / "run.json").write_text(json.dumps(described, indent=1) + "\n")
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if sum(sizes.values()) > PACK_BYTES:

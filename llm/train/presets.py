@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from stretto.llm.transformer import Config
 
@@ -35,8 +36,12 @@ class Preset:
     """Share of the concierge dialogues whose callers were recognised, where such are given."""
     renamed: float = 0.7
     """Share of the concierge dialogues whose names become random words."""
+    resampled: float = 0.0
+    """The same of the other sources: values that are names, in calls as in what is said."""
     schemas: float = 0.0
     """Share of all dialogues whose tools and arguments get other names."""
+    verbatim: int = 0
+    """Only so many dialogues of each source, unchanged: to learn them by heart; 0: all, augmented."""
     stale: float = 0.0
     """Share of replies that are written over an earlier one, to learn to revise."""
     muon_lr: float = 0.02
@@ -45,6 +50,8 @@ class Preset:
     causal_share: float = 1.0
     canvases: bool = True
     """False: only reading is trained, token by token, as autoregressive models are."""
+    opened: float = 1.0
+    """Share of the agent's segments that become a canvas; all of them are read."""
     copying: bool = False
     ema: float = 0.995
     longest: int = 768
@@ -71,6 +78,26 @@ class Preset:
         return next((share for start, share in reversed(self.drills) if step >= start), 0.0)
 
 
+class PresetError(ValueError):
+    """A value that a preset cannot have; the message says what to do."""
+
+
+def with_values(preset: Preset, values: Sequence[str]) -> Preset:
+    """The preset with other numbers and switches, each as in "causal_share=0.3". Raises PresetError."""
+    kinds = {f.name: type(getattr(preset, f.name)) for f in fields(preset)}
+    plain = {name: kind for name, kind in kinds.items() if kind in (int, float, bool)}
+    changes: dict[str, Any] = {}
+    for name, sign, text in (value.partition("=") for value in values):
+        if not sign or name not in plain:
+            raise PresetError(f"{name}{sign}{text}: give NAME=VALUE, with one of {', '.join(sorted(plain))}")
+        try:
+            changes[name] = ("false", "true").index(text) == 1 if plain[name] is bool else plain[name](text)
+        except ValueError as error:
+            wanted = "true or false" if plain[name] is bool else f"a number ({plain[name].__name__})"
+            raise PresetError(f"{name}={text}: it takes {wanted}") from error
+    return replace(preset, **changes)
+
+
 SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704, qkv_bias=True)
 TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176)
 HALF = Config(
@@ -92,8 +119,29 @@ CPU_HALF = Preset(
     eval_batches=4,
 )
 
+BROAD = {
+    "sgd": 0.33, "star": 0.07, "multiwoz": 0.04, "taskmaster4": 0.03, "taskmaster4-rated": 0.01, "bfcl": 0.03,
+    "api-bank": 0.01, "multidogo": 0.015, "clinc150": 0.02, "banking77": 0.015, "hwu64": 0.015, "snips": 0.02,
+    "nlupp": 0.01, "restaurant8k": 0.01, "evi": 0.01, "disfl-qa": 0.005, "synthetic-persona-chat": 0.01,
+}  # fmt: skip
+"""All sources but those of a few dialogues; about as their README says, two thirds of the steps."""
+
+CPU_BROAD = replace(
+    CPU_HALF,
+    steps=1800,
+    tokens=1600,
+    longest=1024,
+    shares={**BROAD, "concierge": 1 - sum(BROAD.values())},
+    opened=0.5,
+    resampled=0.3,
+    schemas=0.15,
+    drills=((0, 0.04),),
+    ema=0.997,
+)
+
 PRESETS = {
     "cpu-half": CPU_HALF,
+    "cpu-broad": CPU_BROAD,
     "ar-twin": replace(CPU_HALF, steps=240, canvases=False),
     "distil": replace(
         CPU_HALF, steps=240, adam_lr=1e-4, shares={"concierge": 1.0}, heard=0.0, causal_share=0.25

@@ -28,7 +28,7 @@ from stretto.llm.train.canvases import Batch
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
-from stretto.llm.train.presets import PRESETS, Preset
+from stretto.llm.train.presets import PRESETS, Preset, with_values
 from stretto.llm.train.vocabulary import smollm2_rows
 from stretto.llm.transformer import Transformer
 from torch import Tensor
@@ -136,7 +136,7 @@ def ema_weights(model: Transformer, ema: dict[str, Tensor]) -> Iterator[None]:
 def train(
     preset: Preset,
     batches: Batches,
-    valid: Batches,
+    held: Mapping[str, Batches],
     out: Path,
     resume: bool,
     device: str,
@@ -146,7 +146,8 @@ def train(
 ) -> dict[str, float]:
     """Run the preset's steps; writes `log.jsonl`, `state.pt` and the averaged weights into `out`.
 
-    `saved` is called after every checkpoint.
+    `held`: dialogues to validate on, by the name that their losses have in the log. `saved` is called after
+    every checkpoint.
     """
     torch.manual_seed(preset.seed)
     start = 0
@@ -157,7 +158,7 @@ def train(
     # Batches first: their processes are forked, and must not be after CUDA is touched.
     ready = prefetched(batches.batch, range(start, preset.steps), preset.workers)
     coming = next(ready, None)
-    checks = [valid.batch(i) for i in range(preset.eval_batches)]
+    checks = {name: [kept.batch(i) for i in range(preset.eval_batches)] for name, kept in held.items()}
     model = Transformer(replace(preset.model, vocab=batches.tokenizer.size)).to(device)
     if gguf:
         seed_embeddings(model, gguf, batches.tokenizer)
@@ -226,9 +227,10 @@ def train(
             if step % preset.eval_every == 0 or last or due:
                 model.eval()
                 with torch.no_grad(), ema_weights(model, ema), amp:
-                    scores = mean_losses(model, [[b.to(device) for b in check] for check in checks])
+                    for name, steps in checks.items():
+                        scores = mean_losses(model, [[b.to(device) for b in check] for check in steps])
+                        row |= {f"{name}_causal": scores[0], f"{name}_denoise": scores[1]}
                 model.train()
-                row |= {"valid_causal": scores[0], "valid_denoise": scores[1]}
                 save(out, model.config, ema)
                 state = {
                     "model": model.state_dict(), "optimisers": [o.state_dict() for o in opts],
@@ -313,6 +315,37 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
         schemas=preset.schemas,
         canvases=preset.canvases,
         stale=preset.stale,
+        opened=preset.opened,
+        resampled=preset.resampled,
+        verbatim=preset.verbatim,
+    )
+
+
+def held_out(
+    preset: Preset, concierge: Sequence[str], data: str | None
+) -> dict[str, Mapping[str, Sequence[str]]]:
+    """Files of validation dialogues by source; `valid`: the concierge's, `broad`: of the other sources."""
+    found: dict[str, Mapping[str, Sequence[str]]] = {"valid": {"concierge": concierge}}
+    names = [name for name in preset.shares if name != "concierge"]
+    if data and (others := {name: corpus(data, [name], "valid") for name in names}):
+        found["broad"] = others
+    return found
+
+
+def held_batches(
+    preset: Preset, files: Mapping[str, Sequence[str]], tokenizer: Tokenizer, tokens: int | None = None
+) -> Batches:
+    """Validation batches over the files of some sources, in the shares of the preset."""
+    return Batches(
+        tokenizer,
+        {name: Source(tuple(paths), preset.shares.get(name, 1.0)) for name, paths in files.items()},
+        preset.seed,
+        tokens or preset.tokens,
+        preset.longest,
+        "valid",
+        shifted=preset.model.shifted,
+        most=preset.most,
+        canvases=preset.canvases,
     )
 
 
@@ -320,22 +353,13 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
     """`stretto llm train`: what its flags say; returns steps, tokens and losses at the end."""
     torch.set_num_threads(args.threads)
     device = find_device(args.device)
-    preset = PRESETS[args.preset]
+    preset = with_values(PRESETS[args.preset], args.set)
     if args.steps:
         preset = replace(preset, steps=args.steps)
     batches = training_batches(preset, source_files(preset, args.concierge, args.heard, args.data))
-    held = {"concierge": Source(tuple(args.concierge_valid), 1.0)}
-    valid = Batches(
-        batches.tokenizer,
-        held,
-        preset.seed,
-        preset.tokens,
-        preset.longest,
-        "valid",
-        shifted=preset.model.shifted,
-        canvases=preset.canvases,
-    )
+    held = held_out(preset, args.concierge_valid, args.data)
+    checks = {name: held_batches(preset, paths, batches.tokenizer) for name, paths in held.items()}
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "preset.json").write_text(json.dumps(asdict(preset), indent=1))
-    return train(preset, batches, valid, out, args.resume, device, args.embeddings, args.init)
+    return train(preset, batches, checks, out, args.resume, device, args.embeddings, args.init)

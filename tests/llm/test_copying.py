@@ -10,9 +10,10 @@ import pytest
 import torch
 from stretto.llm.format import dialogue_segments
 from stretto.llm.tokenizer import embedded_tokenizer
-from stretto.llm.train.augment import LOWERED, heard_dialogue, lowered, made_up, rename
+from stretto.llm.train.augment import LOWERED, heard_dialogue, lowered
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.drills import Drills
+from stretto.llm.train.renaming import capitalised, made_up, names_of, rename
 from stretto.llm.transformer import Config, Transformer, rope_table
 
 SHAPE = Config(vocab=400, layers=2, width=128, heads=4, kv_heads=2, head_width=64, hidden=64, qkv_bias=True)
@@ -77,7 +78,7 @@ def test_renaming_changes_a_name_everywhere_and_nothing_else() -> None:
         ],
     }
     words, tails = ["Mix", "Aven", "Tra"], ["ol", "ish"]
-    renamed = [rename(dialogue, words, tails, random.Random(seed)) for seed in range(8)]
+    renamed = [rename(dialogue, names_of(dialogue), words, tails, random.Random(seed)) for seed in range(8)]
     assert any(d != dialogue for d in renamed)
     for one in renamed:
         call = one["messages"][2]["tool_calls"][0]["arguments"]
@@ -88,6 +89,28 @@ def test_renaming_changes_a_name_everywhere_and_nothing_else() -> None:
         assert one["messages"][4]["content"] == f"{name}, Friday, for 4."
         assert one["messages"][0] == dialogue["messages"][0]
     assert dialogue["messages"][1]["content"] == "Four at the copper kettle on Friday."
+
+
+def test_names_of_any_source_are_capitals_that_the_caller_has_said() -> None:
+    arguments = {
+        "city": "San Jose",
+        "genre": "Jazz",
+        "artist": "Nobody Said",
+        "when": "2019-03-02",
+        "seat": "Row",
+    }
+    properties = {
+        **{key: {"type": "string"} for key in arguments},
+        "genre": {"type": "string", "enum": ["Jazz", "Rock"]},
+        "when": {"type": "string", "format": "date"},
+    }
+    tools = [{"name": "find", "description": "In a city.", "parameters": {"properties": properties}}]
+    messages = [
+        {"role": "system", "content": "A city line."},
+        {"role": "user", "content": "Jazz in San Jose City on 2019-03-02, a Row seat. Not the last row."},
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "find", "arguments": arguments}]},
+    ]
+    assert capitalised({"tools": tools, "messages": messages}) == {"san", "jose"}
 
 
 def test_a_caller_in_lower_case_is_copied_in_lower_case_but_a_result_is_not() -> None:

@@ -11,9 +11,9 @@ import pytest
 from stretto.llm.format import dialogue_segments
 from stretto.llm.local import LocalModel
 from stretto.llm.tokenizer import END, embedded_tokenizer
-from stretto.llm.train.augment import rename
 from stretto.llm.train.canvases import make_batch
 from stretto.llm.train.distil import in_own_words
+from stretto.llm.train.renaming import names_of, rename
 
 Make = Callable[[int], dict[str, Any]]
 
@@ -78,6 +78,6 @@ def test_names_change_in_the_own_words_too() -> None:
             {"role": "assistant", "content": None, "tool_calls": [call], "own": {"tool_calls": [call]}},
         ]
     }
-    renamed = rename(one, ["kiwi", "mango"], ["s"], random.Random(1))["messages"]
+    renamed = rename(one, names_of(one), ["kiwi", "mango"], ["s"], random.Random(1))["messages"]
     assert renamed[2]["own"]["tool_calls"] == renamed[2]["tool_calls"] != [call]
     assert renamed[2]["own"]["tool_calls"][0]["name"] == "book_hotel"

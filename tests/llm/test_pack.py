@@ -70,9 +70,13 @@ def test_a_run_where_only_torch_and_few_more_are(
 ) -> None:
     assert command(*packed(tmp_path, weights, files)) == 0
     made = json.loads(capsys.readouterr().out)
-    assert {"concierge.jsonl.xz", "heard.jsonl.xz", "valid.jsonl.xz", "start.safetensors", "run.json"} == set(
-        made["files"]
-    )
+    assert {
+        "concierge.jsonl.xz",
+        "heard.jsonl.xz",
+        "valid.concierge.jsonl.xz",
+        "start.safetensors",
+        "run.json",
+    } == set(made["files"])
     started = starting_weights(tmp_path / "pack").state_dict()
     for name, tensor in load(weights).state_dict().items():
         assert float((started[name] - tensor).abs().max()) <= float(tensor.abs().max()) / 13

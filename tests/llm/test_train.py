@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import random
@@ -22,12 +23,12 @@ from stretto.llm.conversation import CALL_CANVAS, SAY_CANVAS
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, USER, embedded_tokenizer
 from stretto.llm.train import train as training
-from stretto.llm.train.augment import damage, subset_tools
+from stretto.llm.train.augment import as_spoken, damage, subset_tools
 from stretto.llm.train.batches import Batches, Source, load_dialogues
 from stretto.llm.train.canvases import OPENED, Batch, causal_weights, corrupt, fill, make_batch
 from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
-from stretto.llm.train.presets import PRESETS
+from stretto.llm.train.presets import PRESETS, PresetError, with_values
 from stretto.llm.train.schemas import rename_tools
 from stretto.llm.train.train import Pace, losses, mean_losses, schedule, train_command
 from stretto.llm.transformer import Transformer
@@ -40,7 +41,7 @@ Make = Callable[[int], dict[str, Any]]
 def arguments(files: tuple[str, str], out: Path, steps: int, resume: bool = False) -> argparse.Namespace:
     return argparse.Namespace(
         preset="cpu-smoke", data=None, concierge=[files[0]], concierge_valid=[files[1]], heard=[files[0]],
-        out=str(out), resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1,
+        out=str(out), resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1, set=[],
     )  # fmt: skip
 
 
@@ -323,15 +324,20 @@ def test_corruption_marks_what_is_to_be_learnt(body: list[int], size: int, seed:
     assert all(on for n, on in zip(noisy, learn, strict=True) if n == MASK)
 
 
-def test_sources_whose_agent_never_speaks_do_not_train_the_routing(dialogue: Make) -> None:
-    tokenizer = embedded_tokenizer()
+def test_sources_whose_agent_never_speaks_do_not_train_the_routing(dialogue: Make, tmp_path: Path) -> None:
+    def routing(*held: dict[str, Any]) -> float:
+        path = tmp_path / "some.jsonl.gz"
+        with gzip.open(path, "wt") as file:
+            file.writelines(json.dumps(one) + "\n" for one in held)
+        (batch,) = Batches(embedded_tokenizer(), {"x": Source((str(path),), 1.0)}, 1, 600).batch(0)
+        calls = batch.clean[:, 1:] == CALL
+        assert calls.any() and (batch.next_weight[:, 1:][calls] > 0).all(), "the name is learnt in any case"
+        return float(batch.next_weight[:, :-1][calls].sum())
+
     silent = {**dialogue(1), "messages": dialogue(1)["messages"][:3]}
-    segments = dialogue_segments(tokenizer, silent)
-    ids = [t for s in segments for t in s.ids]
-    weights = causal_weights(segments)
-    assert weights[ids.index(CALL)] == 0.0 and weights[ids.index(CALL) + 1] > 0.0
-    speaking = dialogue_segments(tokenizer, dialogue(1))
-    assert causal_weights(speaking)[[t for s in speaking for t in s.ids].index(CALL)] > 0.0
+    refusal = [*dialogue(2)["messages"][:2], {"role": "assistant", "content": "Sorry, I cannot."}]
+    assert routing(silent, silent) == 0.0
+    assert routing(silent, {**dialogue(2), "messages": refusal}) > 0.0, "it calls here and speaks elsewhere"
 
 
 def test_system_and_results_are_not_learnt_but_the_end_of_the_caller_is(dialogue: Make) -> None:
@@ -366,6 +372,45 @@ def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
     factors = [schedule(step, 100) for step in range(101)]
     assert factors[0] < 0.5 and factors[50] == 1.0 and factors[100] == 0.0
     assert all(b <= a for a, b in itertools.pairwise(factors[75:]))
+
+
+def test_a_share_of_the_segments_becomes_canvases(dialogue: Make) -> None:
+    tokenizer = embedded_tokenizer()
+    segments = dialogue_segments(tokenizer, dialogue(3))
+    opened = [
+        int(make_batch([segments] * 8, tokenizer.size, random.Random(seed), share=0.5).group.max()) + 1
+        for seed in range(20)
+    ]
+    assert 1.5 < sum(opened) / len(opened) < 3 and PRESETS["cpu-broad"].opened < 1
+    assert int(make_batch([segments], tokenizer.size, random.Random(0), share=0.0).group.max()) == -1
+
+
+def test_agents_speak_tidily_and_gaps_are_not_learnt() -> None:
+    said = ["Take care , *enjoy* it .", "A ____ is a flag.", "At 5:30, for $12.50."]
+    messages = [{"role": "assistant", "content": words} for words in said]
+    tidy = as_spoken({"messages": [{"role": "user", "content": "so , well"}, *messages]})["messages"]
+    assert [m["content"] for m in tidy] == ["so , well", "Take care, enjoy it.", *said[1:]]
+    assert [bool(m.get("slip")) for m in tidy] == [False, False, True, False]
+
+
+def test_a_preset_takes_other_values_but_no_wrong_ones(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = with_values(PRESETS["cpu"], ["causal_share=0.3", "steps=7", "copying=false"])
+    assert (preset.causal_share, preset.steps, preset.copying) == (0.3, 7, False)
+    assert with_values(preset, []) == preset
+    for value, told in (
+        ("causal=1", "causal_share"),
+        ("steps=many", "a number"),
+        ("copying=1", "true or false"),
+    ):
+        with pytest.raises(PresetError, match=told):
+            with_values(preset, [value])
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    given = ["--concierge", files[0], "--concierge-valid", files[1], "--out", str(tmp_path / "out")]
+    args = parser.parse_args(["llm", "train", "--preset", "cpu-smoke", *given, "--set", "speed=9"])
+    assert args.run(args) == 2 and "speed=9" in capsys.readouterr().err
 
 
 @settings(max_examples=40, deadline=None)
