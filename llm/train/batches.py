@@ -18,7 +18,7 @@ from typing import Any
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import Tokenizer
 from stretto.llm.train.augment import as_spoken, heard_dialogue, subset_tools, used_tools
-from stretto.llm.train.canvases import Batch, make_batch
+from stretto.llm.train.canvases import MIX, Batch, Mix, make_batch
 from stretto.llm.train.drills import Drills
 from stretto.llm.train.renaming import capitalised, names_of, rename
 from stretto.llm.train.schemas import rename_tools
@@ -63,22 +63,20 @@ class Batches:
 
     `drilled(step)`: share of copying drills: of small steps, or of the dialogues of a large one. `renamed`:
     share of concierge dialogues whose names become random words; `resampled`: of the others. `schemas`:
-    share of all dialogues whose tools have other names. `canvases`: False to train reading alone; `opened`:
-    share of the agent's segments that become canvases. `stale`: share of replies written over an earlier
-    one. `most`: padded tokens of a batch, where a step has several. `verbatim`: only so many dialogues of
-    each source, the first, as they are, with the tools that they use.
+    share of all dialogues whose tools have other names. `most`: padded tokens of a batch, where a step has
+    several. `verbatim`: only so many dialogues of each source, the first, as they are, with the tools that
+    they use.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, sources: Mapping[str, Source], seed: int, tokens: int, longest: int = 768,
         split: str = "train", drilled: Callable[[int], float] | None = None, renamed: float = 0.0,
-        shifted: bool = False, most: int = 0, schemas: float = 0.0, canvases: bool = True,
-        stale: float = 0.0, opened: float = 1.0, resampled: float = 0.0, verbatim: int = 0,
+        shifted: bool = False, most: int = 0, schemas: float = 0.0, resampled: float = 0.0,
+        verbatim: int = 0, mix: Mix = MIX,
     ) -> None:  # fmt: skip
         self.tokenizer, self.seed, self.tokens, self.longest = tokenizer, seed, tokens, longest
         self.renamed, self.most, self.schemas = renamed, most, schemas
-        self.shifted, self.canvases, self.stale, self.verbatim = shifted, canvases, stale, verbatim
-        self.opened, self.resampled = opened, resampled
+        self.shifted, self.resampled, self.verbatim, self.mix = shifted, resampled, verbatim, mix
         self.names = list(sources)
         self.shares = [sources[n].share for n in self.names]
         self.lines = [load_dialogues(sources[n].paths, split)[: verbatim or None] for n in self.names]
@@ -140,9 +138,7 @@ class Batches:
         return batches
 
     def _made(self, rows: list[list[Segment]], rng: random.Random, multiple: int = 1) -> Batch:
-        return make_batch(
-            rows, self.tokenizer.size, rng, self.shifted, multiple, self.canvases, self.stale, self.opened
-        )
+        return make_batch(rows, self.tokenizer.size, rng, self.shifted, multiple, self.mix)
 
     def _draw(self, rng: random.Random) -> list[Segment]:
         while True:

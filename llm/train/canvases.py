@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -126,18 +126,82 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A canvas: where in the clean stream it begins, and what belongs on it.
+class Mix:
+    """What the canvases of a batch are like.
 
-    `pause`: no canvas but a caller's words up to a pause. `drafted`: as a sampler opens it. `old`: a reply
-    to what the caller said before, which stands on it.
+    `share`: of the agent's segments that become a canvas; the others are only read. `stale`: of the replies'
+    canvases on which an earlier reply stands, as a draft made in mid-turn does once the caller went on.
+    `pairs`: of the corrupted canvases that stand there twice, masked once in these places and once in all
+    others (complementary masks, LLaDA 2.0).
+    """
+
+    share: float = 1.0
+    stale: float = 0.0
+    pairs: float = 0.0
+
+
+MIX = Mix()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A canvas: where in the clean stream it begins, what belongs on it, what stands there, what is learnt.
+
+    `pause`: no canvas but a caller's words up to a pause.
     """
 
     start: int
-    target: list[int]
+    target: Sequence[int]
+    noisy: Sequence[int]
+    learn: Sequence[bool]
     pause: bool = False
-    drafted: bool = False
-    old: list[int] | None = None
+
+
+def opened(
+    segments: Sequence[Segment], vocab: int, rng: random.Random, shifted: bool, mix: Mix
+) -> Iterator[Opened]:
+    """The canvases of a dialogue: at most one, or a pair, for each of the agent's segments."""
+    said: list[tuple[int, ...]] = []
+    start = 0
+    for segment in segments:
+        if shifted:
+            for pause in segment.pauses:  # read word by word like the clean stream, beside what really came
+                yield Opened(start + len(segment.head), pause, pause, [False] * len(pause), pause=True)
+        if segment.kind in ("say", "call") and segment.learn and rng.random() < mix.share:
+            yield from _of_segment(segment, start + len(segment.head), said, vocab, rng, mix)
+        if segment.kind == "say":
+            said.append(segment.body)
+        start += len(segment.ids)
+
+
+def _of_segment(
+    segment: Segment, start: int, said: Sequence[tuple[int, ...]], vocab: int, rng: random.Random, mix: Mix
+) -> Iterator[Opened]:
+    whole = segment.body if segment.own is None else segment.own
+    # The model's own words stand behind the true ones only as far as both are the same.
+    shared = sum(1 for _ in takewhile(lambda p: p[0] == p[1], zip(whole, segment.body)))  # noqa: B905
+    drafted, skip = rng.random() < DRAFTED, 0
+    if drafted and rng.random() < 0.7:
+        skip = rng.randrange(max(1, min(shared, len(whole) - 1)))
+    elif not drafted and len(whole) > 12 and rng.random() < 0.15:
+        skip = min(shared, rng.randrange(1, len(whole) - 4))  # a canvas opened in mid-reply
+    body = whole[skip:]
+    size = OPENED[segment.kind] if drafted else canvas_size(len(body), segment.kind, rng)
+    target = fill(body, size)
+    start += skip
+    longer = [body for body in said if len(body) > skip]
+    if segment.kind == "say" and longer and rng.random() < mix.stale:
+        yield Opened(start, target, *outdated(target, fill(rng.choice(longer)[skip:], size), rng))
+    elif drafted:
+        known = int(rng.random() < 0.8)  # a draft follows the token that was verified last
+        noisy = target[:known] + [MASK] * (size - known)
+        yield Opened(start, target, noisy, [place >= known for place in range(size)])
+    else:
+        noisy, learn = corrupt(target, vocab, rng)
+        yield Opened(start, target, noisy, learn)
+        if rng.random() < mix.pairs and not all(learn):
+            masked = [token if on else MASK for token, on in zip(target, learn, strict=True)]
+            yield Opened(start, target, masked, [not on for on in learn])
 
 
 def make_batch(
@@ -146,52 +210,26 @@ def make_batch(
     rng: random.Random,
     shifted: bool = False,
     multiple: int = 1,
-    canvases: bool = True,
-    stale: float = 0.0,
-    share: float = 1.0,
+    mix: Mix = MIX,
 ) -> Batch:
-    """Tensors for dialogues of similar length; agents' segments (a `share` of them) become one canvas each.
+    """Tensors for dialogues of similar length.
 
     `shifted`: the model predicts a canvas token one place before it (`Config.shifted`), so that what
     stands on the canvas begins with the clean token before it. Only such a model learns from pauses: what
     was heard before one is read causally, off the clean stream, for the sake of what comes next.
-    `multiple`: both lengths are rounded up to one. `canvases`: without them a batch is only read.
-    `stale`: share of the replies' canvases on which an earlier reply stands, as a draft made in mid-turn
-    does once the caller went on.
+    `multiple`: both lengths are rounded up to one.
     """
-    rows = []
-    for segments in dialogues:
-        clean = [t for s in segments for t in s.ids]
-        weights = causal_weights(segments)
-        canvas: list[Opened] = []
-        said: list[tuple[int, ...]] = []
-        start = 0
-        for segment in segments:
-            if shifted:
-                canvas += [Opened(start + len(segment.head), list(p), pause=True) for p in segment.pauses]
-            if segment.kind in ("say", "call") and segment.learn and canvases and rng.random() < share:
-                whole = segment.body if segment.own is None else segment.own
-                # The model's own words stand behind the true ones only as far as both are the same.
-                shared = sum(1 for _ in takewhile(lambda p: p[0] == p[1], zip(whole, segment.body)))  # noqa: B905
-                drafted, skip = rng.random() < DRAFTED, 0
-                if drafted and rng.random() < 0.7:
-                    skip = rng.randrange(max(1, min(shared, len(whole) - 1)))
-                elif not drafted and len(whole) > 12 and rng.random() < 0.15:
-                    skip = min(shared, rng.randrange(1, len(whole) - 4))  # a canvas opened in mid-reply
-                body = whole[skip:]
-                size = OPENED[segment.kind] if drafted else canvas_size(len(body), segment.kind, rng)
-                first, filled, old = start + len(segment.head) + skip, fill(body, size), None
-                longer = [body for body in said if len(body) > skip]
-                if segment.kind == "say" and longer and rng.random() < stale:
-                    old, drafted = fill(rng.choice(longer)[skip:], size), False
-                canvas.append(Opened(first, filled, drafted=drafted, old=old))
-            if segment.kind == "say":
-                said.append(segment.body)
-            start += len(segment.ids)
-        rows.append((clean, weights, canvas))
+    rows = [
+        (
+            [t for s in segments for t in s.ids],
+            causal_weights(segments),
+            list(opened(segments, vocab, rng, shifted, mix)),
+        )
+        for segments in dialogues
+    ]
     b = len(rows)
     length = -(-max(len(clean) for clean, _, _ in rows) // multiple) * multiple
-    widest = max(1, *(sum(len(opened.target) for opened in canvas) for _, _, canvas in rows))
+    widest = max(1, *(sum(len(one.target) for one in canvas) for _, _, canvas in rows))
     width = -(-widest // multiple) * multiple
     clean_t = torch.full((b, length), END)
     next_weight = torch.zeros(b, length)
@@ -206,31 +244,22 @@ def make_batch(
         clean_t[r, : len(clean)] = torch.tensor(clean)
         next_weight[r, : len(clean) - 1] = torch.tensor(weights[1:])
         at = 0
-        for number, opened in enumerate(canvas):
-            start, tokens, size = opened.start, opened.target, len(opened.target)
+        for number, one in enumerate(canvas):
+            start, tokens, size = one.start, one.target, len(one.target)
             span = slice(at, at + size)
-            if opened.pause:  # read word by word like the clean stream, beside what really came
-                noisy, learn = tokens, [False] * size
-            elif opened.drafted:
-                known = int(rng.random() < 0.8)  # a draft follows the token that was verified last
-                noisy = tokens[:known] + [MASK] * (size - known)
-                learn = [place >= known for place in range(size)]
-            elif opened.old is not None:
-                noisy, learn = outdated(tokens, opened.old, rng)
-            else:
-                noisy, learn = corrupt(tokens, vocab, rng)
+            noisy = list(one.noisy)
             if shifted:
                 start -= 1
                 noisy = [clean[start], *noisy[:-1]]
             canvas_t[r, span] = torch.tensor(noisy)
             target[r, span] = torch.tensor(tokens)
             weight[r, span] = torch.tensor(
-                [float(on) * (PAD_WEIGHT if t in PADS else 1.0) for on, t in zip(learn, tokens, strict=True)]
+                [on * (PAD_WEIGHT if t in PADS else 1.0) for on, t in zip(one.learn, tokens, strict=True)]
             )
-            if opened.pause:
+            if one.pause:
                 weight[r, at + size - 1] = PAUSE_WEIGHT
             positions[r, span] = torch.arange(start, start + size)
-            limit[r, span], group[r, span], ordered[r, span] = start, number, opened.pause
+            limit[r, span], group[r, span], ordered[r, span] = start, number, one.pause
             at += size
     count = sum(len(clean) for clean, _, _ in rows)
     return Batch(clean_t, next_weight, canvas_t, target, weight, positions, limit, group, ordered, count)

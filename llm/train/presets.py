@@ -48,10 +48,13 @@ class Preset:
     adam_lr: float = 2e-3
     gain_lr: float = 6e-3
     causal_share: float = 1.0
-    canvases: bool = True
-    """False: only reading is trained, token by token, as autoregressive models are."""
     opened: float = 1.0
-    """Share of the agent's segments that become a canvas; all of them are read."""
+    """Share of the agent's segments that become a canvas; all of them are read. With 0 only reading is
+    trained, token by token, as autoregressive models are."""
+    pairs: float = 0.0
+    """Share of the corrupted canvases that have a twin with the other places masked."""
+    certainty: float = 0.0
+    """Weight of the entropy where a canvas is right already (certainty forcing, dParallel 2025)."""
     copying: bool = False
     ema: float = 0.995
     longest: int = 768
@@ -142,9 +145,15 @@ CPU_BROAD = replace(
 PRESETS = {
     "cpu-half": CPU_HALF,
     "cpu-broad": CPU_BROAD,
-    "ar-twin": replace(CPU_HALF, steps=240, canvases=False),
+    "ar-twin": replace(CPU_HALF, steps=240, opened=0.0),
     "distil": replace(
-        CPU_HALF, steps=240, adam_lr=1e-4, shares={"concierge": 1.0}, heard=0.0, causal_share=0.25
+        CPU_HALF,
+        steps=240,
+        adam_lr=1e-4,
+        shares={"concierge": 1.0},
+        heard=0.0,
+        causal_share=0.25,
+        certainty=2.0,
     ),
     "h200": Preset(
         HALF,

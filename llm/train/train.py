@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from stretto.llm.checkpoint import START_FORMATS, find_device, load, save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
-from stretto.llm.train.canvases import Batch
+from stretto.llm.train.canvases import Batch, Mix
 from stretto.llm.train.circuits import seed_copying
+from stretto.llm.train.curves import draw
 from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS, Preset, with_values
@@ -47,11 +48,16 @@ Pass = Callable[..., tuple[Tensor, Tensor]]
 
 
 def losses(
-    model: Transformer, batches: Sequence[Batch], run: Pass | None = None, flex: bool = False
+    model: Transformer,
+    batches: Sequence[Batch],
+    run: Pass | None = None,
+    flex: bool = False,
+    certainty: float = 0.0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Next-token loss of what is read and denoising loss of the canvases (nats), batch by batch.
 
-    Each is a part of the weighted mean over all batches: their sum is the loss of the step.
+    Each is a part of the weighted mean over all batches: their sum is the loss of the step. `certainty`: the
+    weight of the entropy where the likeliest token of a canvas is the right one.
     """
     run = run or model.train_pass
     # What was heard before a pause stands beside the stream, but it is read.
@@ -63,14 +69,21 @@ def losses(
         nexts = torch.roll(batch.clean, -1, 1)
         causal = _weighted(model, reading, nexts, batch.next_weight)
         causal = causal + _weighted(model, writing, batch.target, batch.weight * batch.ordered)
-        denoise = _weighted(model, writing, batch.target, batch.weight * ~batch.ordered)
+        denoise = _weighted(model, writing, batch.target, batch.weight * ~batch.ordered, certainty)
         yield causal / nexts_in_all, denoise / masks_in_all
 
 
-def _weighted(model: Transformer, hidden: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def _weighted(
+    model: Transformer, hidden: Tensor, target: Tensor, weight: Tensor, certainty: float = 0.0
+) -> Tensor:
     """The sum of the losses (nats) where there is a weight, each times its weight."""
     at = weight > 0
-    loss = F.cross_entropy(model.logits(hidden[at]).float(), target[at], reduction="none")
+    scores = model.logits(hidden[at]).float()
+    loss = F.cross_entropy(scores, target[at], reduction="none")
+    if certainty:
+        logs = F.log_softmax(scores, -1)
+        right = scores.argmax(-1) == target[at]
+        loss = loss - certainty * right * (logs.exp() * logs).sum(-1)
     return (loss * weight[at]).sum()
 
 
@@ -192,7 +205,7 @@ def train(
                 group["lr"] = lr * schedule(step, pace.steps)
         found: list[tuple[Tensor, Tensor]] = []
         with amp:
-            for causal, denoise in losses(model, now, run, preset.flex):
+            for causal, denoise in losses(model, now, run, preset.flex, preset.certainty):
                 torch.autograd.backward(preset.causal_share * causal + denoise)
                 found.append((causal.detach(), denoise.detach()))
         coming = next(ready, None)
@@ -241,10 +254,8 @@ def train(
                 wrote = time.monotonic()
             row = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
             print(json.dumps(row), file=log, flush=True)
-            print(
-                f"{step}/{pace.steps} " + " ".join(f"{k} {v}" for k, v in row.items() if k != "step"),
-                flush=True,
-            )
+            told = " ".join(f"{k} {v}" for k, v in row.items() if k != "step")
+            print(f"{pace.bar(step)} {told}", flush=True)
             if saved is not None and "valid_causal" in row:
                 saved(out)
     ready.close()
@@ -269,6 +280,13 @@ class Pace:
     def seconds(self) -> float:
         """Of this run and those that it resumes."""
         return self._spent + time.monotonic() - self._began
+
+    def bar(self, done: int, width: int = 20) -> str:
+        """How far it is and how many minutes are left at the pace so far, as a line of text."""
+        filled = width * done // max(1, self.steps)
+        each = (self.seconds - self._spent) / max(1, self._count)
+        left = math.ceil((self.steps - done) * each / 60)
+        return f"[{'#' * filled}{'.' * (width - filled)}] {done}/{self.steps}, {left} min left;"
 
     def step(self, done: int) -> None:
         """`done` steps are behind; until the rates begin to fall, say how many it will be."""
@@ -313,9 +331,7 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
         shifted=preset.model.shifted,
         most=preset.most,
         schemas=preset.schemas,
-        canvases=preset.canvases,
-        stale=preset.stale,
-        opened=preset.opened,
+        mix=Mix(preset.opened, preset.stale, preset.pairs),
         resampled=preset.resampled,
         verbatim=preset.verbatim,
     )
@@ -345,7 +361,7 @@ def held_batches(
         "valid",
         shifted=preset.model.shifted,
         most=preset.most,
-        canvases=preset.canvases,
+        mix=Mix(float(preset.opened > 0)),
     )
 
 
@@ -362,4 +378,7 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "preset.json").write_text(json.dumps(asdict(preset), indent=1))
-    return train(preset, batches, checks, out, args.resume, device, args.embeddings, args.init)
+    found = train(preset, batches, checks, out, args.resume, device, args.embeddings, args.init)
+    with suppress(ModuleNotFoundError):  # matplotlib comes with stretto[train]
+        draw([out], out / "curves.png")
+    return found

@@ -25,7 +25,7 @@ from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, USER, embedded_tok
 from stretto.llm.train import train as training
 from stretto.llm.train.augment import as_spoken, damage, subset_tools
 from stretto.llm.train.batches import Batches, Source, load_dialogues
-from stretto.llm.train.canvases import OPENED, Batch, causal_weights, corrupt, fill, make_batch
+from stretto.llm.train.canvases import OPENED, Batch, Mix, causal_weights, corrupt, fill, make_batch
 from stretto.llm.train.flex import flex_attend
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS, PresetError, with_values
@@ -222,8 +222,8 @@ def test_the_autoregressive_twin_reads_the_same_and_writes_nothing(dialogue: Mak
     paused["messages"][1]["pauses"] = [["I need a.", "table please"]]
     rows = [dialogue_segments(tokenizer, one) for one in (paused, dialogue(4))]
     both, read = (
-        make_batch(rows, tokenizer.size, random.Random(0), shifted=True, canvases=canvases)
-        for canvases in (True, False)
+        make_batch(rows, tokenizer.size, random.Random(0), shifted=True, mix=Mix(share))
+        for share in (1.0, 0.0)
     )
     assert not (read.weight * ~read.ordered).any() and (both.weight * ~both.ordered).any()
     assert read.ordered.any()  # pauses are read
@@ -233,7 +233,7 @@ def test_the_autoregressive_twin_reads_the_same_and_writes_nothing(dialogue: Mak
     assert alone.item() == pytest.approx(causal.item(), rel=1e-4)
     assert nothing.item() == 0.0 < denoise.item()
     (alone + nothing).backward()
-    assert not PRESETS["ar-twin"].canvases and PRESETS["ar-twin"].model == PRESETS["cpu-half"].model
+    assert PRESETS["ar-twin"].opened == 0 and PRESETS["ar-twin"].model == PRESETS["cpu-half"].model
 
 
 def test_a_stale_draft_stands_on_the_canvas_and_is_written_over() -> None:
@@ -245,7 +245,7 @@ def test_a_stale_draft_stands_on_the_canvas_and_is_written_over() -> None:
     old, new = (fill(segment.body, 16) for segment in segments)
     kept = 0
     for seed in range(20):
-        batch = make_batch([segments], tokenizer.size, random.Random(seed), stale=1.0)
+        batch = make_batch([segments], tokenizer.size, random.Random(seed), mix=Mix(stale=1.0))
         mine = batch.group[0] == 1
         first = int(batch.positions[0][mine][0]) - len(segments[0].ids) - 1
         canvas, target = batch.canvas[0][mine].tolist(), batch.target[0][mine].tolist()
@@ -378,11 +378,48 @@ def test_a_share_of_the_segments_becomes_canvases(dialogue: Make) -> None:
     tokenizer = embedded_tokenizer()
     segments = dialogue_segments(tokenizer, dialogue(3))
     opened = [
-        int(make_batch([segments] * 8, tokenizer.size, random.Random(seed), share=0.5).group.max()) + 1
+        int(make_batch([segments] * 8, tokenizer.size, random.Random(seed), mix=Mix(0.5)).group.max()) + 1
         for seed in range(20)
     ]
     assert 1.5 < sum(opened) / len(opened) < 3 and PRESETS["cpu-broad"].opened < 1
-    assert int(make_batch([segments], tokenizer.size, random.Random(0), share=0.0).group.max()) == -1
+    assert int(make_batch([segments], tokenizer.size, random.Random(0), mix=Mix(0.0)).group.max()) == -1
+
+
+def test_a_pair_of_canvases_masks_every_place_once(dialogue: Make) -> None:
+    tokenizer = embedded_tokenizer()
+    segments = dialogue_segments(tokenizer, dialogue(3))
+    paired = 0
+    for seed in range(30):
+        batch = make_batch([segments], tokenizer.size, random.Random(seed), mix=Mix(pairs=1.0))
+        groups = [batch.group[0] == number for number in range(int(batch.group.max()) + 1)]
+        for one, other in itertools.pairwise(groups):
+            if batch.positions[0][one].tolist() != batch.positions[0][other].tolist():
+                continue
+            learnt = [(batch.weight[0][group] > 0) for group in (one, other)]
+            assert torch.equal(batch.target[0][one], batch.target[0][other])
+            assert not (learnt[0] & learnt[1]).any() and (learnt[0] | learnt[1]).all()
+            assert batch.canvas[0][other][learnt[1]].eq(MASK).all()
+            paired += 1
+    assert paired > 15
+
+
+def test_certainty_forcing_asks_for_sure_answers_only_where_they_are_right(dialogue: Make) -> None:
+    tokenizer = embedded_tokenizer()
+    batch = make_batch([dialogue_segments(tokenizer, dialogue(3))], tokenizer.size, random.Random(0))
+    torch.manual_seed(0)
+    model = Transformer(replace(PRESETS["cpu-smoke"].model, vocab=tokenizer.size))
+
+    def denoise(certainty: float) -> float:
+        return next(iter(losses(model, [batch], certainty=certainty)))[1].item()
+
+    assert denoise(2.0) == pytest.approx(denoise(0.0)), "an untrained model is right nowhere"
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(12):
+        causal, loss = next(iter(losses(model, [batch])))
+        (causal + loss).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert denoise(2.0) > denoise(0.0) + 0.05
 
 
 def test_agents_speak_tidily_and_gaps_are_not_learnt() -> None:
