@@ -27,6 +27,9 @@ from stretto.llm.local import LocalModel, Sampler
 from stretto.llm.replay import Message, replay
 from stretto.llm.tokenizer import SAY
 
+Place = tuple[int, int]
+"""Which dialogue, and which message of it."""
+
 
 @dataclass
 class Seen:
@@ -44,7 +47,7 @@ class Seen:
     valid: int = 0
     routing: list[tuple[bool, bool]] = field(default_factory=list)
     """(a call was expected, a call came) right after a caller's turn."""
-    replies: list[tuple[str, str]] = field(default_factory=list)
+    replies: dict[Place, tuple[str, str]] = field(default_factory=dict)
     """(expected, written), where both are words."""
     reply_costs: list[tuple[int, float]] = field(default_factory=list)
     call_costs: list[tuple[int, float]] = field(default_factory=list)
@@ -72,25 +75,31 @@ def read(paths: Sequence[str | Path], limit: int | None = None, seed: int = 0) -
     return [json.loads(line) for line in (chosen if limit is None else chosen[:limit])]
 
 
-async def evaluate(
+Found = Mapping[tuple[str, bool], Seen]
+"""What came, by source and whether the tools are unseen ones."""
+
+
+async def held_again(
     model: LocalModel,
     dialogues: Iterable[Mapping[str, Any]],
     effort: Effort = "medium",
     seed: int = 0,
     done: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Scores over all dialogues, by source, and for seen and unseen tools; see `result` for the fields.
-
-    `done` is told how many dialogues are behind.
-    """
+) -> Found:
+    """Every decision of some dialogues taken once more by a model; `done` is told how many are behind."""
     seen: dict[tuple[str, bool], Seen] = defaultdict(Seen)
     rng = random.Random(seed)
     both = _routed_sources(dialogues := list(dialogues))
     for count, dialogue in enumerate(dialogues, 1):
         key = (str(dialogue.get("source")), bool(dialogue.get("unseen_services")))
-        await _dialogue(model, dialogue, seen[key], effort, rng, key[0] in both)
+        await _dialogue(model, count, dialogue, seen[key], effort, rng, key[0] in both)
         if done is not None:
             done(count)
+    return seen
+
+
+def scores_of(seen: Found) -> dict[str, Any]:
+    """Scores over all, by source, and for seen and unseen tools of SGD; see `result` for the fields."""
     sources = sorted({source for source, _ in seen})
     by_source = {s: result([v for k, v in seen.items() if k[0] == s]) for s in sources}
     exact = [r["exact_match"] for r in by_source.values() if r["exact_match"] is not None]
@@ -116,6 +125,7 @@ def _routed_sources(dialogues: Sequence[Mapping[str, Any]]) -> set[str]:
 
 async def _dialogue(
     model: LocalModel,
+    number: int,
     dialogue: Mapping[str, Any],
     seen: Seen,
     effort: Effort,
@@ -130,7 +140,8 @@ async def _dialogue(
                 if step.message["role"] == "user":
                     await _ends(step.conversation, step.message, seen, rng)
                 elif step.draft is not None:
-                    _compare(seen, step.message, step.draft, tools, routed and step.after_caller)
+                    place = (number, step.number)
+                    _compare(seen, place, step.message, step.draft, tools, routed and step.after_caller)
     except UnsupportedSchema:
         seen.refused += 1
         for call in (call for message in dialogue["messages"] for call in message.get("tool_calls") or []):
@@ -151,7 +162,12 @@ async def _ends(conversation: LocalConversation, message: Message, seen: Seen, r
 
 
 def _compare(
-    seen: Seen, message: Message, draft: Draft, tools: Mapping[str, Mapping[str, Any]], routed: bool
+    seen: Seen,
+    place: Place,
+    message: Message,
+    draft: Draft,
+    tools: Mapping[str, Mapping[str, Any]],
+    routed: bool,
 ) -> None:
     expected: list[scores.Call] = [(c["name"], c["arguments"]) for c in message.get("tool_calls") or []]
     words = (message.get("content") or "").strip()
@@ -174,7 +190,7 @@ def _compare(
         except jsonschema.ValidationError:
             pass
     if words and not called:
-        seen.replies.append((words, draft.text))
+        seen.replies[place] = (words, draft.text)
     (seen.call_costs if called else seen.reply_costs).append((draft.forwards, draft.ms))
 
 
@@ -194,7 +210,7 @@ def result(parts: Sequence[Seen]) -> dict[str, Any]:
     def total(name: str) -> int:
         return sum(int(getattr(part, name)) for part in parts)
 
-    calls, replies = total("expected"), all_of("replies")
+    calls, replies = total("expected"), [pair for part in parts for pair in part.replies.values()]
     agree, wanted, given = (sum(hits[i] for hits in all_of("arguments")) for i in range(3))
     expected, written = [e for e, _ in replies], [w for _, w in replies]
     lengths = sum(len(e.split()) for e in expected)
@@ -251,6 +267,6 @@ def run(
     """`stretto llm eval`: load, read, score. Raises CheckpointError for a folder without a model."""
     model = LocalModel(folder, device=device, threads=threads, sampler=sampler)
     try:
-        return asyncio.run(evaluate(model, read(files, limit, seed), effort, seed, done))
+        return scores_of(asyncio.run(held_again(model, read(files, limit, seed), effort, seed, done)))
     finally:
         model.close()

@@ -15,7 +15,7 @@ import torch
 from stretto.llm.checkpoint import save
 from stretto.llm.cli import register
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.evaluate import evaluate, read
+from stretto.llm.evaluate import held_again, read, scores_of
 from stretto.llm.format import dialogue_segments
 from stretto.llm.language_model import Call, Draft, TurnSignal
 from stretto.llm.local import LocalModel
@@ -64,7 +64,7 @@ class Oracle:
 
 
 def scored(oracle: Oracle, dialogue: dict[str, Any]) -> dict[str, Any]:
-    return asyncio.run(evaluate(cast(LocalModel, oracle), [dialogue]))
+    return scores_of(asyncio.run(held_again(cast(LocalModel, oracle), [dialogue])))
 
 
 def test_the_truth_scores_full_marks(dialogue: Make) -> None:
@@ -131,7 +131,7 @@ def test_the_true_history_stands_before_every_decision(
         return writer(conversation, *rest)
 
     monkeypatch.setattr(local, "writer", noted)
-    asyncio.run(evaluate(local, [dialogue(5)], "minimal"))
+    asyncio.run(held_again(local, [dialogue(5)], "minimal"))
     segments = dialogue_segments(local.tokenizer, dialogue(5))
     assert prompts[-1] == [t for segment in segments[:-1] for t in segment.ids]
     assert prompts[0] == [t for segment in segments[:2] for t in segment.ids]

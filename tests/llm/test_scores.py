@@ -11,6 +11,7 @@ from stretto.llm.scores import (
     balanced_accuracy,
     bleu,
     chrf,
+    chrf_difference,
     distinct,
     plain,
     repetition,
@@ -84,3 +85,14 @@ def test_texts() -> None:
     assert bleu([said], [said]) == pytest.approx(100) and bleu([other], [said]) < 10
     assert repetition(said) == 0.0 and repetition("so it is so it is so it is") > 0.3
     assert distinct([said, said], 2) == 0.5 and distinct([], 2) == 0.0
+
+
+def test_a_difference_in_chrf_has_an_interval_around_it() -> None:
+    expected = [f"Your table for {n} is booked at the Copper Kettle." for n in range(40)]
+    worse = [text.replace("Copper Kettle", "pub") if n % 2 else text for n, text in enumerate(expected)]
+    middle, low, high = chrf_difference(expected, worse, expected)
+    assert middle == pytest.approx(chrf(expected, expected) - chrf(worse, expected), abs=1e-6)
+    assert 0 < low < middle < high
+    assert chrf_difference(worse, worse, expected) == (0.0, 0.0, 0.0)
+    turned = chrf_difference(worse, expected, expected)
+    assert turned[0] == pytest.approx(-middle) and turned[2] < 0
