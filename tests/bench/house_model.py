@@ -2,8 +2,8 @@
 
     python tests/bench/house_model.py --data DATA [--limit 150] [--model DIR] [--twin DIR] [--out FILE]
 
-`canvas` is the shipped way (a canvas, checked by the causal mode), `threshold` a canvas by its confidence, `causal`
-token by token; `twin` other weights, which only read, token by token. The history is the true one.
+`canvas` is the shipped way (a canvas, checked by the causal mode), `threshold` a canvas by its confidence,
+`causal` token by token; `twin` other weights, which only read, token by token. The history is the true one.
 Replies of the ways are compared by chrF where both spoke (paired bootstrap).
 """
 
@@ -22,8 +22,8 @@ from stretto.llm.scores import chrf_difference
 WAYS: dict[str, Sampler] = {"canvas": "verified", "threshold": "threshold", "causal": "causal"}
 SHOWN = (
     "calls exact_match exact_match_macro name_accuracy argument_f1 valid routing_accuracy chrf bleu "
-    "length_ratio repetition distinct_2 end_of_turn_auc end_of_turn_auc_heard forwards_per_reply forwards_per_call "
-    "ms_per_reply ms_per_call"
+    "length_ratio repetition distinct_2 end_of_turn_auc end_of_turn_auc_heard forwards_per_reply "
+    "forwards_per_call ms_per_reply ms_per_call"
 ).split()
 
 
@@ -67,9 +67,8 @@ def main() -> None:
             both = sorted(mine.keys() & theirs.keys())
             pairs = [(mine[place][1], theirs[place][1], mine[place][0]) for place in both]
             middle, low, high = chrf_difference(*(list(column) for column in zip(*pairs, strict=True)))
-            result["chrf_above_causal"][way] = {
-                "replies": len(both), "difference": round(middle, 2), "low": round(low, 2), "high": round(high, 2),
-            }  # fmt: skip
+            ends = {"difference": round(middle, 2), "low": round(low, 2), "high": round(high, 2)}
+            result["chrf_above_causal"][way] = {"replies": len(both), **ends}
     if args.out:
         Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
     for name in SHOWN:
