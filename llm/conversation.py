@@ -59,7 +59,7 @@ class Writing:
     def next_logits(self) -> Tensor:
         """The causal head's scores behind everything written so far."""
         self.forwards += 1
-        return self.c.sync(self.base + self.ids)
+        return self.c.model.drawn(self.c.sync(self.base + self.ids))
 
     def forward(self, canvas: Tensor) -> Tensor:
         self.forwards += 1
