@@ -88,13 +88,15 @@ def _describe(folder: Path, config: Config, files: list[str]) -> None:
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
 
 
-def _read(paths: list[Path]) -> dict[str, torch.Tensor]:
-    """The tensors of some files in full precision."""
+def _read(paths: list[Path], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The tensors of some files; int8 is multiplied out in full precision."""
     stored: dict[str, torch.Tensor] = {}
     for path in paths:
         stored |= load_file(path)
     scales = {n: stored.pop(n).float() for n in list(stored) if n.endswith(SCALE)}
-    return {n: t.float() * scales.get(n + SCALE, 1.0) for n, t in stored.items()}
+    return {
+        n: (t.float() * scales[n + SCALE] if n + SCALE in scales else t).to(dtype) for n, t in stored.items()
+    }
 
 
 def load(
@@ -127,20 +129,23 @@ def load(
             raise CheckpointError(
                 f"{folder} lacks {', '.join(gone)}; copy the whole folder again, or train the model"
             )
-        weights = _read(paths)
+        weights = _read(paths, dtype)
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError, SafetensorError, OSError) as error:
         raise CheckpointError(
             f"the model in {folder} cannot be read ({error}); copy or train it again"
         ) from error
-    model = Transformer(shape)
+    with torch.device("meta"):  # weights are taken over, not written over others
+        model = Transformer(shape)
     try:
-        missing, unexpected = model.load_state_dict(weights, strict=False)
+        missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:  # the right names in other sizes
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"the weights in {folder} do not fit its config: {reason}") from error
     missing = [m for m in missing if not (shape.tied and m == "lm_head.weight")]
     if missing or unexpected:
         raise CheckpointError(f"the weights in {folder} do not fit its config: {[*missing, *unexpected][:4]}")
+    if shape.tied:
+        model.lm_head.weight = model.embed_tokens.weight
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -34,6 +34,10 @@ def damage(words: str, rng: random.Random, strength: float = 1.0) -> str:
     if rng.random() < 0.1 * strength and len(pieces) > 2:
         at = rng.randrange(len(pieces) - 1)
         pieces.insert(at, pieces[at])
+    if rng.random() < 0.07 * strength:
+        at = rng.randrange(len(pieces))
+        if pieces[at].isalpha() and len(pieces[at]) > 3:  # a word begun, broken off and said again
+            pieces.insert(at, pieces[at][: rng.randint(2, len(pieces[at]) - 1)] + rng.choice(("-", "", ",")))
     if rng.random() < 0.1 * strength:
         at = rng.randrange(len(pieces))
         pieces[at] = HOMOPHONES.get(pieces[at].lower(), pieces[at])

@@ -362,6 +362,16 @@ def test_damage_keeps_numbers(words: str, seed: int) -> None:
     assert all(any(c == d for d in kept) for c in digits)
 
 
+def test_a_word_may_be_broken_off_and_said_again() -> None:
+    words = "please reserve something tomorrow"
+    broken = 0
+    for seed in range(400):
+        pieces = [piece.strip("-,") for piece in damage(words, random.Random(seed)).split()]
+        pairs = itertools.pairwise(pieces)
+        broken += any(1 < len(one) < len(other) and other.startswith(one) for one, other in pairs)
+    assert 8 < broken < 60
+
+
 def test_a_dialogue_keeps_the_tools_it_calls(dialogue: Make) -> None:
     for seed in range(20):
         names = [t["name"] for t in subset_tools(dialogue(1), random.Random(seed))["tools"]]
