@@ -102,7 +102,9 @@ def with_values(preset: Preset, values: Sequence[str]) -> Preset:
 
 
 SMALL = Config(vocab=0, layers=6, width=256, heads=4, kv_heads=2, head_width=64, hidden=704, qkv_bias=True)
-TINY = Config(vocab=0, layers=2, width=64, heads=2, kv_heads=1, head_width=32, hidden=176)
+TINY = Config(
+    vocab=0, layers=4, width=192, heads=6, kv_heads=3, head_width=32, hidden=576, shifted=True
+)  # fmt: skip
 HALF = Config(
     vocab=0, layers=15, width=576, heads=9, kv_heads=3, head_width=64, hidden=1536,
     rope_theta=100_000.0, qk_norm=False, shifted=True,
@@ -186,6 +188,14 @@ PRESETS = {
         drills=((0, 0.6), (200, 0.4), (600, 0.2), (1100, 0.06), (2800, 0.1)),
     ),
     "cpu-smoke": Preset(
-        TINY, steps=60, tokens=800, shares={"concierge": 1.0}, log_every=10, eval_every=30, eval_batches=1
+        TINY,
+        steps=750,
+        tokens=1500,
+        longest=256,
+        shares={"concierge": 1.0},
+        verbatim=200,
+        ema=0.98,
+        eval_every=250,
+        eval_batches=1,
     ),
 }

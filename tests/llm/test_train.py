@@ -41,7 +41,8 @@ Make = Callable[[int], dict[str, Any]]
 def arguments(files: tuple[str, str], out: Path, steps: int, resume: bool = False) -> argparse.Namespace:
     return argparse.Namespace(
         preset="cpu-smoke", data=None, concierge=[files[0]], concierge_valid=[files[1]], heard=[files[0]],
-        out=str(out), resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1, set=[],
+        out=str(out), resume=resume, steps=steps, embeddings=None, init=None, device="cpu", threads=1,
+        set=["tokens=300", "log_every=10", "eval_every=30", "verbatim=0", "longest=768"],
     )  # fmt: skip
 
 
