@@ -52,6 +52,8 @@ class Writing:
         self.text = ""
         self.calls: list[Call] = []
         self.forwards = 0
+        self._scores: Tensor | None = None
+        """Of the pass before over the same canvas."""
 
     def late(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
@@ -59,13 +61,20 @@ class Writing:
     def next_logits(self) -> Tensor:
         """The causal head's scores behind everything written so far."""
         self.forwards += 1
+        self._scores = None
         return self.c.model.drawn(self.c.sync(self.base + self.ids))
 
     def forward(self, canvas: Tensor) -> Tensor:
+        """Scores (n, vocab) of a canvas (n,) behind everything read; the passes of one follow each other."""
         self.forwards += 1
         model = self.c.model.transformer
-        device = model.embed_tokens.weight.device
-        return model.logits(model.write(canvas.to(device), self.c.cache)).float().cpu()
+        canvas = canvas.to(model.embed_tokens.weight.device)
+        held = None
+        if model.config.conditioned and self._scores is not None:
+            held = model.believed(self._scores) * (canvas == MASK)[:, None]
+        scores = model.logits(model.write(canvas, self.c.cache, held))
+        self._scores = scores
+        return scores.float().cpu()
 
     def steps(self) -> Iterator[Canvas | Settled]:
         """Write the whole turn; every item is one forward or follows from it."""

@@ -93,6 +93,7 @@ class VerifiedWriting(Writing):
         canvas = torch.full((size,), MASK)
         canvas[0] = self.ids[-1]
         self.c.roll_back(len(self.base) + len(self.ids) - 1)
+        self._scores = None  # another canvas
         scores = self.forward(canvas)
         return scores if whole else scores[1:]
 

@@ -19,8 +19,8 @@ from stretto.llm.checkpoint import save
 from stretto.llm.tokenizer import CALL, END, MARKS, SAY, SYSTEM, TOOL, USER, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source
 from stretto.llm.train.canvases import Batch
+from stretto.llm.train.objectives import mean_losses
 from stretto.llm.train.presets import HALF
-from stretto.llm.train.train import mean_losses
 from stretto.llm.train.vocabulary import smollm2_rows
 from stretto.llm.transformer import Block, Transformer
 from torch import Tensor

@@ -22,9 +22,10 @@ import torch
 from stretto.llm.checkpoint import find_device, save
 from stretto.llm.train.batches import Batches
 from stretto.llm.train.canvases import Batch
+from stretto.llm.train.objectives import losses
 from stretto.llm.train.pack import hand_over, starting_weights
 from stretto.llm.train.presets import PRESETS, Preset
-from stretto.llm.train.train import held_batches, losses, train, training_batches
+from stretto.llm.train.train import held_batches, train, training_batches
 from stretto.llm.transformer import Transformer
 
 H200_FLOPS = 989e12

@@ -56,6 +56,8 @@ class Preset:
     certainty: float = 0.0
     """Weight of the entropy where a canvas is right already (certainty forcing, dParallel 2025)."""
     copying: bool = False
+    conditioned: float = 0.0
+    """Share of the steps that write twice: first without a gradient, then knowing what came of it."""
     ema: float = 0.995
     longest: int = 768
     drills: tuple[tuple[int, float], ...] = ()

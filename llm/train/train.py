@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,14 +21,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from stretto.llm.checkpoint import START_FORMATS, find_device, load, save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
-from stretto.llm.train.canvases import Batch, Mix
+from stretto.llm.train.canvases import Mix
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.curves import draw
-from stretto.llm.train.flex import flex_attend
+from stretto.llm.train.objectives import Pass, losses, mean_losses
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS, Preset, with_values
 from stretto.llm.train.vocabulary import smollm2_rows
@@ -41,56 +41,6 @@ def schedule(step: int, steps: int, warmup: float = 0.02, decay: float = 0.25) -
     if done < warmup:
         return (step + 1) / (warmup * steps + 1)
     return 1.0 if done < 1 - decay else max(0.0, (1 - done) / decay)
-
-
-Pass = Callable[..., tuple[Tensor, Tensor]]
-"""`Transformer.train_pass`, compiled or not."""
-
-
-def losses(
-    model: Transformer,
-    batches: Sequence[Batch],
-    run: Pass | None = None,
-    flex: bool = False,
-    certainty: float = 0.0,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Next-token loss of what is read and denoising loss of the canvases (nats), batch by batch.
-
-    Each is a part of the weighted mean over all batches: their sum is the loss of the step. `certainty`: the
-    weight of the entropy where the likeliest token of a canvas is the right one.
-    """
-    run = run or model.train_pass
-    # What was heard before a pause stands beside the stream, but it is read.
-    nexts_in_all = sum(float(b.next_weight.sum() + (b.weight * b.ordered).sum()) for b in batches)
-    masks_in_all = sum(float((b.weight * ~b.ordered).sum()) for b in batches) or 1.0
-    for batch in batches:
-        sees = flex_attend(batch) if flex else batch.sees
-        reading, writing = run(batch.clean, batch.canvas, batch.positions, sees)
-        nexts = torch.roll(batch.clean, -1, 1)
-        causal = _weighted(model, reading, nexts, batch.next_weight)
-        causal = causal + _weighted(model, writing, batch.target, batch.weight * batch.ordered)
-        denoise = _weighted(model, writing, batch.target, batch.weight * ~batch.ordered, certainty)
-        yield causal / nexts_in_all, denoise / masks_in_all
-
-
-def _weighted(
-    model: Transformer, hidden: Tensor, target: Tensor, weight: Tensor, certainty: float = 0.0
-) -> Tensor:
-    """The sum of the losses (nats) where there is a weight, each times its weight."""
-    at = weight > 0
-    scores = model.logits(hidden[at]).float()
-    loss = F.cross_entropy(scores, target[at], reduction="none")
-    if certainty:
-        logs = F.log_softmax(scores, -1)
-        right = scores.argmax(-1) == target[at]
-        loss = loss - certainty * right * (logs.exp() * logs).sum(-1)
-    return (loss * weight[at]).sum()
-
-
-def mean_losses(model: Transformer, steps: Sequence[Sequence[Batch]]) -> tuple[float, float]:
-    """Both losses, averaged over steps."""
-    found = [(c.item(), d.item()) for batches in steps for c, d in losses(model, batches)]
-    return sum(c for c, _ in found) / len(steps), sum(d for _, d in found) / len(steps)
 
 
 def optimisers(model: Transformer, preset: Preset) -> list[torch.optim.Optimizer]:
@@ -172,13 +122,18 @@ def train(
     ready = prefetched(batches.batch, range(start, preset.steps), preset.workers)
     coming = next(ready, None)
     checks = {name: [kept.batch(i) for i in range(preset.eval_batches)] for name, kept in held.items()}
-    model = Transformer(replace(preset.model, vocab=batches.tokenizer.size)).to(device)
+    conditioned = preset.conditioned > 0
+    shape = replace(preset.model, vocab=batches.tokenizer.size, conditioned=conditioned)
+    model = Transformer(shape).to(device)
     if gguf:
         seed_embeddings(model, gguf, batches.tokenizer)
     if preset.copying:
         seed_copying(model)
     if init:
-        model.load_state_dict(load(init, formats=START_FORMATS).state_dict())
+        given = load(init, formats=START_FORMATS).state_dict()
+        if conditioned:  # weights that were not trained so begin as if nothing was believed
+            given = {**model.state_dict(), **given}
+        model.load_state_dict(given)
     opts = optimisers(model, preset)
     base_lr = [[g["lr"] for g in o.param_groups] for o in opts]
     ema = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -204,8 +159,9 @@ def train(
             for group, lr in zip(opt.param_groups, lrs, strict=True):
                 group["lr"] = lr * schedule(step, pace.steps)
         found: list[tuple[Tensor, Tensor]] = []
+        twice = random.Random(f"{preset.seed}/{step}/twice").random() < preset.conditioned
         with amp:
-            for causal, denoise in losses(model, now, run, preset.flex, preset.certainty):
+            for causal, denoise in losses(model, now, run, preset.flex, preset.certainty, twice):
                 torch.autograd.backward(preset.causal_share * causal + denoise)
                 found.append((causal.detach(), denoise.detach()))
         coming = next(ready, None)

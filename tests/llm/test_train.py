@@ -27,10 +27,11 @@ from stretto.llm.train.augment import as_spoken, damage, subset_tools
 from stretto.llm.train.batches import Batches, Source, load_dialogues
 from stretto.llm.train.canvases import OPENED, Batch, Mix, causal_weights, corrupt, fill, make_batch
 from stretto.llm.train.flex import flex_attend
+from stretto.llm.train.objectives import beliefs, losses, mean_losses
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS, PresetError, with_values
 from stretto.llm.train.schemas import rename_tools
-from stretto.llm.train.train import Pace, losses, mean_losses, schedule, train_command
+from stretto.llm.train.train import Pace, schedule, train_command
 from stretto.llm.transformer import Transformer
 from stretto.tools.concierge.dialogues import generate
 from torch import Tensor
@@ -431,6 +432,44 @@ def test_certainty_forcing_asks_for_sure_answers_only_where_they_are_right(dialo
         optimiser.step()
         optimiser.zero_grad()
     assert denoise(2.0) > denoise(0.0) + 0.05
+
+
+@pytest.mark.parametrize("shifted", [True, False])
+def test_a_canvas_written_twice_knows_what_came_of_the_first_time(dialogue: Make, shifted: bool) -> None:
+    tokenizer = embedded_tokenizer()
+    rows = [dialogue_segments(tokenizer, dialogue(n)) for n in (3, 4)]
+    batch = make_batch(rows, tokenizer.size, random.Random(0), shifted=shifted)
+    torch.manual_seed(0)
+    shape = replace(
+        PRESETS["cpu-smoke"].model, vocab=tokenizer.size, shifted=shifted, conditioned=True, tied=False
+    )
+    model = Transformer(shape)
+
+    def denoise(twice: bool) -> float:
+        return next(iter(losses(model, [batch], twice=twice)))[1].item()
+
+    assert denoise(True) == pytest.approx(denoise(False)), "the gate is shut before it has learnt"
+    _, writing = model.train_pass(batch.clean, batch.canvas, batch.positions, batch.sees)
+    held = beliefs(model, writing, batch)
+    seen = held.abs().sum(-1) > 0
+    assert seen.any() and not seen[batch.canvas != MASK].any() and not seen[batch.group < 0].any()
+    row, at = (int(i) for i in seen.nonzero()[5])
+    wanted = model.believed(model.logits(writing[row, at - 1 if shifted else at]))
+    torch.testing.assert_close(held[row, at], wanted)
+    with torch.no_grad():
+        model.condition.weight.normal_()
+    assert abs(denoise(True) - denoise(False)) > 1e-3
+    sum(next(iter(losses(model, [batch], twice=True)))).backward()
+    assert model.condition.weight.grad is not None and model.condition.weight.grad.abs().sum() > 0
+
+
+def test_weights_that_were_not_conditioned_can_become_so(files: tuple[str, str], tmp_path: Path) -> None:
+    train_command(arguments(files, tmp_path / "plain", 2))
+    again = vars(arguments(files, tmp_path / "conditioned", 3)) | {"init": str(tmp_path / "plain")}
+    again["set"] = [*again["set"], "conditioned=1"]
+    train_command(argparse.Namespace(**again))
+    model = load(tmp_path / "conditioned")
+    assert model.config.conditioned and model.condition.weight.abs().sum() > 0
 
 
 def test_agents_speak_tidily_and_gaps_are_not_learnt() -> None:

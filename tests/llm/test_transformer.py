@@ -103,6 +103,28 @@ def test_a_shifted_model_predicts_a_canvas_from_the_token_before_it() -> None:
     torch.testing.assert_close(after, whole(model, clean)[at:], **CLOSE)
 
 
+def test_what_is_believed_of_a_place_is_taken_in_where_it_stands() -> None:
+    torch.manual_seed(0)
+    model = Transformer(replace(TINY, shifted=True, conditioned=True)).eval().requires_grad_(False)
+    model.condition.weight.normal_()
+    clean, canvas, at = [3, 4, 5, 6, 7], [9, 9, 8], 2
+    held = torch.randn(3, TINY.width)
+    sees = torch.zeros(1, 3, 8, dtype=torch.bool)
+    sees[0, :, : at - 1] = True
+    sees[0, :, 5:] = True
+    positions = torch.arange(at - 1, at + 2)[None]
+    given = torch.tensor([[clean[at - 1], *canvas[:-1]]])
+    moved = torch.cat([torch.zeros_like(held[:1]), held[:-1]])[None]  # a token is read a place behind its own
+    _, writing = model.train_pass(torch.tensor([clean]), given, positions, sees, moved)
+    cache = model.new_cache(64)
+    model.read(torch.tensor(clean[:at]), cache)
+    torch.testing.assert_close(writing[0], model.write(torch.tensor(canvas), cache, held), **CLOSE)
+    assert not torch.allclose(writing[0], model.write(torch.tensor(canvas), cache), atol=1e-2)
+    sure = torch.full((1, TINY.vocab), -50.0)
+    sure[0, 7] = 50.0
+    torch.testing.assert_close(model.believed(sure)[0], model.embed_tokens.weight[7], **CLOSE)
+
+
 def test_an_overfull_cache_says_so(model: Transformer) -> None:
     with pytest.raises(ValueError, match="do not fit a cache of 4"):
         model.read(torch.tensor([1] * 5), model.new_cache(4))
