@@ -6,12 +6,13 @@ It is what a canvas is compared with, and how a purely autoregressive twin of th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stretto.llm.constraints.tokens import TokenAutomaton
-from stretto.llm.conversation import LONGEST_CALL, LONGEST_REPLY, Writing
+from stretto.llm.conversation import LONGEST_CALL, LONGEST_REPLY, LONGEST_STRING, Writing
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MARKS
 from torch import Tensor
@@ -35,12 +36,10 @@ class CausalWriting(Writing):
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
         automaton = self.c.model.vocabulary.compile(tool.parameters)
         prior = self._prior(tool)
-        state, left = 0, LONGEST_CALL
-        while not automaton.is_final(state):
+        path = CallPath(automaton)
+        while not automaton.is_final(path.state):
             row = self.next_logits()
-            token, state = likeliest(row, automaton, state, left, prior(self.ids[start:]))
-            self.ids.append(token)
-            left -= 1
+            self.ids.append(path.take(path.likeliest(row, prior(self.ids[start:]))))
             yield self._shown(start)
 
 
@@ -56,22 +55,45 @@ def likeliest_word(row: Tensor, banned: list[int]) -> int:
     return int(row.argmax())
 
 
-def likeliest(
-    row: Tensor, automaton: TokenAutomaton, state: int, left: int, prior: NDArray[np.float32] | None
-) -> tuple[int, int]:
-    """The likeliest token that the automaton allows and that leaves room to finish; the state behind it."""
-    scores = torch.log_softmax(row, -1).numpy()
-    if prior is not None:
-        scores = scores + prior
-    allowed = automaton.allowed(state)
-    values = scores[allowed]
-    while True:
-        place = int(values.argmax())
-        token = int(allowed[place])
-        following = automaton.advance(state, token)
-        # What could not be finished any more within the limit is not begun.
-        if following is not None and automaton.distance[following] <= left - 1:
-            return token, following
-        values[place] = -np.inf
-        if not np.isfinite(values).any():
-            raise ValueError(f"no call of {left} more tokens is possible from state {state}")
+@dataclass
+class CallPath:
+    """A call's way through the automaton of its schema, token by token."""
+
+    automaton: TokenAutomaton
+    state: int = 0
+    left: int = LONGEST_CALL
+    """Tokens that the call may still have."""
+    inside: int = 0
+    """Tokens written since the state changed: those of a free string."""
+
+    def likeliest(self, row: Tensor, prior: NDArray[np.float32] | None) -> int:
+        """The likeliest token that the automaton allows and that leaves room to finish.
+
+        `row` (vocab,): scores of the next token; `prior` is added to their logarithms. Out of a string that
+        has grown to LONGEST_STRING only a token that leads out of it is taken.
+        """
+        scores = torch.log_softmax(row, -1).numpy()
+        if prior is not None:
+            scores = scores + prior
+        allowed = self.automaton.allowed(self.state)
+        values = scores[allowed]
+        while True:
+            place = int(values.argmax())
+            token = int(allowed[place])
+            following = self.automaton.advance(self.state, token)
+            # What could not be finished any more within the limit is not begun.
+            fits = following is not None and self.automaton.distance[following] <= self.left - 1
+            if fits and (following != self.state or self.inside < LONGEST_STRING):
+                return token
+            values[place] = -np.inf
+            if not np.isfinite(values).any():
+                raise ValueError(f"no call of {self.left} more tokens is possible from state {self.state}")
+
+    def take(self, token: int) -> int:
+        """Go on with a token, which is returned."""
+        following = self.automaton.advance(self.state, token)
+        if following is None:
+            raise ValueError(f"token {token} is not allowed in state {self.state}")
+        self.inside = self.inside + 1 if following == self.state else 0
+        self.state, self.left = following, self.left - 1
+        return token

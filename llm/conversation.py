@@ -29,6 +29,8 @@ T = TypeVar("T")
 SAY_CANVAS, CALL_CANVAS = 16, 32
 LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
 """Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
+LONGEST_STRING = 40
+"""Tokens of one free string in a call: a model that has lost its way in one is led out of it."""
 LONGEST_WORDS = 256
 """Tokens kept of one turn of the caller (the last ones)."""
 

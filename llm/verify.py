@@ -12,10 +12,10 @@ import math
 from collections.abc import Iterator
 
 import torch
-from stretto.llm.causal import likeliest, likeliest_word, no_words
+from stretto.llm.causal import CallPath, likeliest_word, no_words
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
-from stretto.llm.conversation import CALL_CANVAS, LONGEST_CALL, LONGEST_REPLY, SAY_CANVAS, Writing
+from stretto.llm.conversation import CALL_CANVAS, LONGEST_REPLY, SAY_CANVAS, Writing
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
 from torch import Tensor
@@ -52,26 +52,22 @@ class VerifiedWriting(Writing):
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
         automaton = self.c.model.vocabulary.compile(tool.parameters)
         prior = self._prior(tool)
-        row, state, left = self.next_logits(), 0, LONGEST_CALL
+        row, path = self.next_logits(), CallPath(automaton)
         while True:
-            before = state
-            token, state = likeliest(row, automaton, state, left, prior(self.ids[start:]))
-            self.ids.append(token)
-            left -= 1
-            if not automaton.is_final(state):
-                draft = self._drafted_call(automaton, before, left)
+            before = path.state
+            self.ids.append(path.take(path.likeliest(row, prior(self.ids[start:]))))
+            if not automaton.is_final(path.state):
+                draft = self._drafted_call(automaton, before, path.left)
                 yield self._shown(start, draft)
                 rows = self._checked(draft)
                 row = rows[0]
                 for proposed, following in zip(draft, rows[1:], strict=True):
-                    token, after = likeliest(row, automaton, state, left, prior(self.ids[start:]))
-                    if token != proposed:
+                    if path.likeliest(row, prior(self.ids[start:])) != proposed:
                         break
-                    self.ids.append(token)
-                    state, row = after, following
-                    left -= 1
+                    self.ids.append(path.take(proposed))
+                    row = following
             yield self._shown(start)
-            if automaton.is_final(state):
+            if automaton.is_final(path.state):
                 return
 
     def _passes(self, row: Tensor, best: int, drafted: int) -> bool:

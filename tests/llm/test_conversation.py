@@ -10,8 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
+from stretto.llm.causal import CallPath
+from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.conversation import SAY_CANVAS, LocalConversation, Writing
+from stretto.llm.conversation import LONGEST_STRING, SAY_CANVAS, LocalConversation, Writing
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.llm.local import LocalModel
 from stretto.llm.tokenizer import CALL, END, MARKS, SAY, embedded_tokenizer
@@ -248,6 +250,25 @@ def test_the_causal_mode_writes_the_likeliest_token_each_time(model: LocalModel)
 
     run(work)
     causal.close()
+
+
+def test_a_string_that_goes_on_and_on_is_ended(model: LocalModel) -> None:
+    """A word that is likeliest wherever it may stand fills no more than one string's length."""
+    vocabulary = model.vocabulary
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+              "required": ["a", "b"]}  # fmt: skip
+    (word,) = model.tokenizer.encode(" table")
+    row = torch.zeros(model.tokenizer.size)
+    row[word] = 50.0
+    path, ids = CallPath(vocabulary.compile(schema)), []
+    while not path.automaton.is_final(path.state):
+        ids.append(path.take(path.likeliest(row, None)))
+    _, arguments = parse_call("x" + model.tokenizer.decode(ids[:-1]), schema)
+    jsonschema.validate(arguments, schema)
+    counts = [value.count("table") for value in arguments.values()]
+    assert len(counts) == 2 and all(LONGEST_STRING - 2 <= count <= LONGEST_STRING + 1 for count in counts)
+    with pytest.raises(ValueError, match="not allowed"):
+        CallPath(path.automaton).take(word)
 
 
 @pytest.mark.parametrize("seed", range(5))
