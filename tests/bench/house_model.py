@@ -48,14 +48,19 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of dialogues with *.valid*.jsonl.gz")
     parser.add_argument("--heard", nargs="*", default=[], help="validation dialogues with recognised callers")
     parser.add_argument("--limit", type=int, default=150)
+    parser.add_argument(
+        "--seen", type=int, default=30, help="more dialogues of SGD's seen services, which are few"
+    )
     parser.add_argument("--model")
     parser.add_argument("--twin", help="folder of weights of the preset ar-twin")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--out")
     args = parser.parse_args()
-    dialogues = read(sorted(map(str, Path(args.data).glob("*.valid*.jsonl.gz"))), args.limit) + read(
-        args.heard
-    )
+    files = sorted(map(str, Path(args.data).glob("*.valid*.jsonl.gz")))
+    dialogues = read(files, args.limit)
+    taken = {one["id"] for one in dialogues}
+    known = [one for one in read([f for f in files if "/sgd." in f]) if not one["unseen_services"]]
+    dialogues += [one for one in known if one["id"] not in taken][: args.seen] + read(args.heard)
     runs = {way: found(args.model, WAYS[way], dialogues) for way in args.ways}
     if args.twin:
         runs["twin"] = found(args.twin, "causal", dialogues)
@@ -73,6 +78,9 @@ def main() -> None:
         Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
     for name in SHOWN:
         print(f"{name:22}", *(f"{result['ways'][way][name]!s:>28}" for way in result["ways"]))
+    for part in ("seen", "unseen"):
+        shares = (result["ways"][way][part]["exact_match"] for way in result["ways"])
+        print(f"{f'exact, {part} tools':22}", *(f"{share!s:>28}" for share in shares))
     print(json.dumps(result["chrf_above_causal"]))
 
 
