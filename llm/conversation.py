@@ -30,7 +30,8 @@ SAY_CANVAS, CALL_CANVAS = 16, 32
 LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
 """Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
 LONGEST_STRING = 40
-"""Tokens of one free string in a call: a model that has lost its way in one is led out of it."""
+"""Tokens of one free string or number in a call, where the causal mode writes or checks it: a model that has
+lost its way in one is led out of it."""
 LONGEST_WORDS = 256
 """Tokens kept of one turn of the caller (the last ones)."""
 
@@ -64,18 +65,19 @@ class Writing:
         """The causal head's scores behind everything written so far."""
         self.forwards += 1
         self._scores = None
-        return self.c.model.drawn(self.c.sync(self.base + self.ids))
+        return self.c.sync(self.base + self.ids)
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Scores (n, vocab) of a canvas (n,) behind everything read; the passes of one follow each other."""
         self.forwards += 1
         model = self.c.model.transformer
         canvas = canvas.to(model.embed_tokens.weight.device)
-        held = None
-        if model.config.conditioned and self._scores is not None:
-            held = model.believed(self._scores) * (canvas == MASK)[:, None]
-        scores = model.logits(model.write(canvas, self.c.cache, held))
-        self._scores = scores
+        belief = None
+        if model.config.self_conditioning and self._scores is not None:
+            belief = model.believed(self._scores) * (canvas == MASK)[:, None]
+        scores = model.logits(model.write(canvas, self.c.cache, belief))
+        if model.config.self_conditioning:
+            self._scores = scores.clone()  # what is returned is changed by those who choose from it
         return scores.float().cpu()
 
     def steps(self) -> Iterator[Canvas | Settled]:

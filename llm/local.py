@@ -18,7 +18,6 @@ from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
 from stretto.llm.verify import VerifiedWriting
-from torch import Tensor
 
 Sampler = Literal["threshold", "verified", "causal"]
 """A turn is written canvas by canvas, by confidence or checked by the causal mode; or token by token."""
@@ -62,9 +61,6 @@ class LocalModel:
             )
         self.context = context
         self.writer = WRITERS[sampler]
-        self.temperature = 0.0
-        """Above 0 the causal mode's choices are drawn at it, as training on own samples needs them."""
-        self.noise = torch.Generator().manual_seed(0)
         self.worker = ThreadPoolExecutor(1, "stretto-llm")
 
     @cached_property
@@ -82,13 +78,6 @@ class LocalModel:
         """Tokens that end a sentence and hold nothing else."""
         table = self.tokenizer.token_bytes
         return [i for i, text in enumerate(table) if text and not text.strip(b".?!")]
-
-    def drawn(self, scores: Tensor) -> Tensor:
-        """Scores (…, vocab) whose likeliest token is one drawn at the temperature (Gumbel-max)."""
-        if self.temperature <= 0:
-            return scores
-        exponential = torch.empty_like(scores).exponential_(generator=self.noise)
-        return scores - self.temperature * exponential.log()
 
     def open(self, system: str, tools: Sequence[ToolSpec]) -> LocalConversation:
         """A new conversation. Raises UnsupportedSchema for a tool whose schema no grammar covers."""

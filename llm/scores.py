@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -161,25 +161,35 @@ def chrf(written: Sequence[str], expected: Sequence[str]) -> float:
 
 
 def chrf_difference(
-    written: Sequence[str], other: Sequence[str], expected: Sequence[str], draws: int = 500, seed: int = 0
+    written: Sequence[str],
+    other: Sequence[str],
+    expected: Sequence[str],
+    dialogues: Sequence[int],
+    draws: int = 500,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """How much more chrF `written` has than `other`, and the ends of the 95 % interval.
 
-    By paired bootstrap (Koehn 2004): the same replies are drawn for both.
+    By paired bootstrap (Koehn 2004): the same dialogues, with all of their replies, are drawn for both.
     """
     metric, rng = CHRF(), random.Random(seed)
-    stats = [
-        metric._extract_corpus_statistics(list(texts), [list(expected)])  # one row of counts a reply
-        for texts in (written, other)
+    counts = [  # n-grams of each reply: sacreBLEU adds them up, and has no public way to draw among them
+        metric._extract_corpus_statistics(list(texts), [list(expected)]) for texts in (written, other)
     ]
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, dialogue in enumerate(dialogues):
+        places[dialogue].append(place)
 
-    def difference(places: Sequence[int]) -> float:
-        mine, theirs = (float(metric._aggregate_and_compute([one[i] for i in places]).score) for one in stats)
+    def difference(drawn: Sequence[int]) -> float:
+        chosen = [place for dialogue in drawn for place in places[dialogue]]
+        mine, theirs = (
+            float(metric._aggregate_and_compute([one[i] for i in chosen]).score) for one in counts
+        )
         return mine - theirs
 
-    everywhere = range(len(expected))
-    drawn = sorted(difference(rng.choices(everywhere, k=len(expected))) for _ in range(draws))
-    return difference(everywhere), drawn[int(0.025 * draws)], drawn[int(0.975 * draws)]
+    every = list(places)
+    drawn = sorted(difference(rng.choices(every, k=len(every))) for _ in range(draws))
+    return difference(every), drawn[int(0.025 * draws)], drawn[int(0.975 * draws)]
 
 
 def bleu(written: Sequence[str], expected: Sequence[str]) -> float:

@@ -40,7 +40,7 @@ class Config:
     dropout: float = 0.0
     shifted: bool = False
     """A canvas token is predicted one place before it, as in reading (gentle on a converted model)."""
-    conditioned: bool = False
+    self_conditioning: bool = False
     """Open places of a canvas also take in what the pass before believed of them (`Transformer.believed`)."""
 
 
@@ -155,7 +155,7 @@ class Transformer(nn.Module):
         if config.tied:
             self.lm_head.weight = self.embed_tokens.weight
         self.apply(self._initialise)
-        if config.conditioned:
+        if config.self_conditioning:
             self.condition = nn.Linear(config.width, config.width, bias=False)
             nn.init.zeros_(self.condition.weight)  # until it has learnt, it changes nothing
 
@@ -206,30 +206,30 @@ class Transformer(nn.Module):
         return hidden
 
     @torch.inference_mode()
-    def write(self, canvas: Tensor, cache: KVCache, held: Tensor | None = None) -> Tensor:
+    def write(self, canvas: Tensor, cache: KVCache, belief: Tensor | None = None) -> Tensor:
         """One denoising pass over a canvas (n,) behind the cache; hidden states (n, width).
 
-        A shifted model takes in the last token read with the canvas, and predicts from there. `held`: what
-        the pass before believed of the open places (n, width), zero in the others, for a conditioned model.
+        A shifted model takes in the last token read with the canvas, and predicts from there. `belief`: what
+        the pass before believed of the open places (n, width), zero in the others (`self_conditioning`).
         """
         if not self.config.shifted:
-            return self._cached(canvas, cache, cache.length, causal=False, held=held)
+            return self._cached(canvas, cache, cache.length, causal=False, belief=belief)
         last = slice(cache.length - 1, cache.length)
         keys, values = cache.keys[..., last, :].clone(), cache.values[..., last, :].clone()
         ids = torch.cat([cache.tokens[last], canvas[:-1]])
-        if held is not None:
-            held = torch.cat([torch.zeros_like(held[:1]), held[:-1]])
-        hidden = self._cached(ids, cache, last.start, causal=False, held=held)
+        if belief is not None:
+            belief = torch.cat([torch.zeros_like(belief[:1]), belief[:-1]])
+        hidden = self._cached(ids, cache, last.start, causal=False, belief=belief)
         cache.keys[..., last, :], cache.values[..., last, :] = keys, values
         return hidden
 
     def _cached(
-        self, tokens: Tensor, cache: KVCache, start: int, causal: bool, held: Tensor | None = None
+        self, tokens: Tensor, cache: KVCache, start: int, causal: bool, belief: Tensor | None = None
     ) -> Tensor:
         n = len(tokens)
         x = self.embed_tokens(tokens)[None]
-        if held is not None:
-            x = x + self.condition(held)
+        if belief is not None:
+            x = x + self.condition(belief)
         positions = torch.arange(start, start + n, device=tokens.device)
         cos, sin = rope_table(positions, self.config.head_width, self.config.rope_theta)
         mask = None
@@ -257,18 +257,18 @@ class Transformer(nn.Module):
         canvas: Tensor,
         positions: Tensor,
         sees: Tensor | Attend,
-        held: Tensor | None = None,
+        belief: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read `clean` (b, l) and write `canvas` (b, m) at once; hidden states of both.
 
         `positions` (b, m): each canvas token's place in the dialogue. `sees` (b, m, l + m), bool: the
-        clean tokens before the canvas, and the canvas itself; or an attention that keeps to it. `held`
+        clean tokens before the canvas, and the canvas itself; or an attention that keeps to it. `belief`
         (b, m, width): what a pass before this one believed of the canvas, place by place.
         """
         length = clean.shape[1]
         x = self.embed_tokens(torch.cat([clean, canvas], 1))
-        if held is not None:
-            x = torch.cat([x[:, :length], x[:, length:] + self.condition(held)], 1)
+        if belief is not None:
+            x = torch.cat([x[:, :length], x[:, length:] + self.condition(belief)], 1)
         places = torch.arange(length, device=clean.device).expand(clean.shape[0], -1)
         cos, sin = rope_table(
             torch.cat([places, positions], 1)[:, None], self.config.head_width, self.config.rope_theta

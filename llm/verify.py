@@ -96,7 +96,7 @@ class VerifiedWriting(Writing):
     def _checked(self, draft: list[int]) -> Tensor:
         """The causal mode's scores behind the last token written and behind each of the draft."""
         self.forwards += 1
-        return self.c.model.drawn(self.c.read_on(self.base + self.ids + draft, len(draft) + 1))
+        return self.c.read_on(self.base + self.ids + draft, len(draft) + 1)
 
 
 def _up_to_the_end(tokens: list[int]) -> list[int]:

@@ -131,13 +131,13 @@ class Mix:
 
     `share`: of the agent's segments that become a canvas; the others are only read. `stale`: of the replies'
     canvases on which an earlier reply stands, as a draft made in mid-turn does once the caller went on.
-    `pairs`: of the corrupted canvases that stand there twice, masked once in these places and once in all
-    others (complementary masks, LLaDA 2.0).
+    `complementary`: of the corrupted canvases that stand there twice, masked once in these places and once in
+    all others (LLaDA 2.0).
     """
 
     share: float = 1.0
     stale: float = 0.0
-    pairs: float = 0.0
+    complementary: float = 0.0
 
 
 MIX = Mix()
@@ -199,7 +199,7 @@ def _of_segment(
     else:
         noisy, learn = corrupt(target, vocab, rng)
         yield Opened(start, target, noisy, learn)
-        if rng.random() < mix.pairs and not all(learn):
+        if rng.random() < mix.complementary and not all(learn):
             masked = [token if on else MASK for token, on in zip(target, learn, strict=True)]
             yield Opened(start, target, masked, [not on for on in learn])
 

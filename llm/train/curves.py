@@ -2,7 +2,8 @@
 
     stretto llm curves RUN… --out curves.png [--until 100]
 
-RUN is the folder of a run, or its `log.jsonl`. The training losses are smoothed; the dots are validation.
+RUN is the folder of a run, or its `log.jsonl`. The training losses are smoothed; dots are validation on
+concierge dialogues, crosses on those of the other sources.
 With `until` (million tokens) a power law through them is drawn on: what a longer run of the kind may reach.
 """
 
@@ -18,6 +19,8 @@ import numpy as np
 
 SMOOTHED = 20
 """Log rows that a point of a training curve is the mean of."""
+HELD = {"valid": ".-", "broad": "x-"}
+"""Validation losses in a log, and how they are drawn: the concierge's, and those of the other sources."""
 LOSSES = (("causal", "reading (next token)"), ("denoise", "writing (masked tokens)"))
 
 
@@ -101,14 +104,15 @@ def draw(runs: Sequence[str | Path], out: str | Path, until: float | None = None
                 continue  # the autoregressive twin writes nothing
             read = [row["tokens"] / 1e6 for row in rows]
             (line,) = panel.plot(read, smoothed([row[loss] for row in rows]), alpha=0.6, label=name)
-            checked = [row for row in rows if f"valid_{loss}" in row]
-            dots = [row["tokens"] / 1e6 for row in checked]
-            values = [row[f"valid_{loss}"] for row in checked]
-            panel.plot(dots, values, ".-", color=line.get_color())
-            if until is not None:
-                law = laws[f"{name} {loss}"] = power_law(dots, values)
-                on = np.geomspace(dots[0], max(until, dots[-1]), 60)
-                panel.plot(on, [law.at(tokens) for tokens in on], "--", color=line.get_color())
+            for held, mark in HELD.items():
+                checked = [row for row in rows if f"{held}_{loss}" in row]
+                dots = [row["tokens"] / 1e6 for row in checked]
+                values = [row[f"{held}_{loss}"] for row in checked]
+                panel.plot(dots, values, mark, color=line.get_color())
+                if until is not None and checked:
+                    law = laws[f"{name} {held} {loss}"] = power_law(dots, values)
+                    on = np.geomspace(dots[0], max(until, dots[-1]), 60)
+                    panel.plot(on, [law.at(tokens) for tokens in on], "--", color=line.get_color())
         panel.set(title=title, xlabel="million tokens of dialogue", ylabel="nats a token", yscale="log")
         if until is not None:
             panel.set_xscale("log")

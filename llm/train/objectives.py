@@ -36,12 +36,13 @@ def losses(
     masks_in_all = sum(float((b.weight * ~b.ordered).sum()) for b in batches) or 1.0
     for batch in batches:
         sees = flex_attend(batch) if flex else batch.sees
-        held = None
+        belief = None
         if twice:
             with torch.no_grad():
                 _, writing = run(batch.clean, batch.canvas, batch.positions, sees)
-                held = beliefs(model, writing, batch)
-        reading, writing = run(batch.clean, batch.canvas, batch.positions, sees, held)
+                belief = beliefs(model, writing, batch)
+            torch.clear_autocast_cache()  # weights that were cast without a gradient must not serve again
+        reading, writing = run(batch.clean, batch.canvas, batch.positions, sees, belief)
         nexts = torch.roll(batch.clean, -1, 1)
         causal = _weighted(model, reading, nexts, batch.next_weight)
         causal = causal + _weighted(model, writing, batch.target, batch.weight * batch.ordered)
@@ -56,9 +57,9 @@ def beliefs(model: Transformer, writing: Tensor, batch: Batch) -> Tensor:
         writing = torch.roll(writing, 1, 1)
         open_ &= batch.group == torch.roll(batch.group, 1, 1)
         open_[:, 0] = False
-    held = torch.zeros_like(writing)
-    held[open_] = model.believed(model.logits(writing[open_])).to(held.dtype)
-    return held
+    belief = torch.zeros_like(writing)
+    belief[open_] = model.believed(model.logits(writing[open_])).to(belief.dtype)
+    return belief
 
 
 def _weighted(

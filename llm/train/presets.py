@@ -24,7 +24,7 @@ HOUSE = {**{name: share * 0.6 for name, share in TASKS.items()}, "concierge": 0.
 
 @dataclass(frozen=True)
 class Preset:
-    """`tokens`: clean tokens a step. `causal_share`: weight of reading against writing."""
+    """`tokens`: clean tokens a step. `causal_weight`: weight of reading against writing."""
 
     model: Config
     steps: int
@@ -47,19 +47,22 @@ class Preset:
     muon_lr: float = 0.02
     adam_lr: float = 2e-3
     gain_lr: float = 6e-3
-    causal_share: float = 1.0
+    causal_weight: float = 1.0
     opened: float = 1.0
     """Share of the agent's segments that become a canvas; all of them are read. With 0 only reading is
     trained, token by token, as autoregressive models are."""
-    pairs: float = 0.0
+    complementary: float = 0.0
     """Share of the corrupted canvases that have a twin with the other places masked."""
-    certainty: float = 0.0
+    certainty_forcing: float = 0.0
     """Weight of the entropy where a canvas is right already (certainty forcing, dParallel 2025)."""
     copying: bool = False
-    conditioned: float = 0.0
+    """Start with attention heads that copy (`circuits`), for a model from scratch."""
+    self_conditioning: float = 0.0
     """Share of the steps that write twice: first without a gradient, then knowing what came of it."""
     ema: float = 0.995
+    """Decay of the averaged weights, which are those that count."""
     longest: int = 768
+    """Tokens of a dialogue; what goes on behind them is cut off."""
     drills: tuple[tuple[int, float], ...] = ()
     """(from step, share): steps that train copying drills instead of dialogues."""
     seed: int = 1
@@ -76,7 +79,9 @@ class Preset:
     """A checkpoint at least so often; 0: only after `eval_every` steps."""
     log_every: int = 25
     eval_every: int = 100
+    """Steps between validations, and between checkpoints."""
     eval_batches: int = 8
+    """Of each kind of validation dialogues."""
 
     def drilled(self, step: int) -> float:
         """Share of copying drills at a step."""
@@ -88,7 +93,7 @@ class PresetError(ValueError):
 
 
 def with_values(preset: Preset, values: Sequence[str]) -> Preset:
-    """The preset with other numbers and switches, each as in "causal_share=0.3". Raises PresetError."""
+    """The preset with other numbers and switches, each as in "causal_weight=0.3". Raises PresetError."""
     kinds = {f.name: type(getattr(preset, f.name)) for f in fields(preset)}
     plain = {name: kind for name, kind in kinds.items() if kind in (int, float, bool)}
     changes: dict[str, Any] = {}
@@ -131,7 +136,7 @@ BROAD = {
     "api-bank": 0.01, "multidogo": 0.015, "clinc150": 0.02, "banking77": 0.015, "hwu64": 0.015, "snips": 0.02,
     "nlupp": 0.01, "restaurant8k": 0.01, "evi": 0.01, "disfl-qa": 0.005, "synthetic-persona-chat": 0.01,
 }  # fmt: skip
-"""All sources but those of a few dialogues; about as their README says, two thirds of the steps."""
+"""About as the data's README proposes; without small talk about facts and sources of a few dialogues."""
 
 CPU_BROAD = replace(
     CPU_HALF,
@@ -144,6 +149,7 @@ CPU_BROAD = replace(
     schemas=0.15,
     drills=((0, 0.04),),
     ema=0.997,
+    eval_batches=8,
 )
 
 PRESETS = {
@@ -156,8 +162,8 @@ PRESETS = {
         adam_lr=1e-4,
         shares={"concierge": 1.0},
         heard=0.0,
-        causal_share=0.25,
-        certainty=2.0,
+        causal_weight=0.25,
+        certainty_forcing=2.0,
     ),
     "h200": Preset(
         HALF,
@@ -166,7 +172,7 @@ PRESETS = {
         tokens=65_536,
         most=49_152,
         workers=14,
-        causal_share=0.5,
+        causal_weight=0.5,
         muon_lr=0.0,
         adam_lr=6e-4,
         ema=0.998,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from stretto.llm.train.augment import each_string
@@ -17,12 +18,13 @@ _COMMON_WORDS = (
     "first second third monday tuesday wednesday thursday friday saturday sunday january february "
     "march april may june july august september october november december hotel inn lodge suites "
     "guesthouse resort street station room table taxi night nights day dentist doctor haircut massage "
-    "vet yes okay right my i i'm i'd it's that that's you me we is st nd rd th morning afternoon evening "
+    "vet yes okay right my i i'm i'd it it's that you me we is st nd rd th morning afternoon evening "
     "noon midnight tonight weekend jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat "
-    "sun"
+    "sun true false null"
 )
 COMMON = frozenset(_COMMON_WORDS.split())
-_WORD = re.compile(r"[A-Za-z][A-Za-z']+")
+_WORD = re.compile(r"[A-Za-z]+(?:'(?!s\b)[A-Za-z]+)*")
+"""A word without the 's behind it."""
 
 
 def made_up(words: Sequence[str], tails: Sequence[str], rng: random.Random) -> str:
@@ -32,9 +34,8 @@ def made_up(words: Sequence[str], tails: Sequence[str], rng: random.Random) -> s
 
 def names_of(dialogue: Mapping[str, Any]) -> set[str]:
     """The words of names in a concierge dialogue, in lower case."""
-    calls = [c for m in dialogue["messages"] for c in m.get("tool_calls") or []]
-    values = [v for c in calls for k, v in c["arguments"].items() if k in NAMED and isinstance(v, str)]
-    return {w.lower() for v in values for w in _WORD.findall(v)} - COMMON
+    values = [v for c in _calls(dialogue["messages"]) for k, v in c["arguments"].items() if k in NAMED]
+    return {w.lower() for v in values if isinstance(v, str) for w in _words(v)} - COMMON
 
 
 def capitalised(dialogue: Mapping[str, Any]) -> set[str]:
@@ -47,17 +48,27 @@ def capitalised(dialogue: Mapping[str, Any]) -> set[str]:
         for tool in dialogue["tools"]
         for key, value in tool["parameters"].get("properties", {}).items()
     }
-    said = " ".join(m.get("content") or "" for m in dialogue["messages"][1:] if m["role"] == "user")
+    messages = dialogue["messages"][1:]
+    said = " ".join(m.get("content") or "" for m in messages if m["role"] == "user")
     found: set[str] = set()
-    for call in (c for m in dialogue["messages"] for c in m.get("tool_calls") or []):
+    for call in _calls(messages):
         for key, value in call["arguments"].items():
             schema = properties.get((call["name"], key), {})
-            if isinstance(value, str) and not {"enum", "format"} & schema.keys() and value in said:
-                found |= {w.lower() for w in _WORD.findall(value) if w[0].isupper()}
-    spoken = " ".join(m.get("content") or "" for m in dialogue["messages"][1:] if m["role"] != "tool")
-    plain = {w for w in _WORD.findall(spoken) if w.islower()}
-    tools = {w.lower() for w in _WORD.findall(str(dialogue["tools"]))}
+            free = isinstance(value, str) and not {"enum", "format", "pattern"} & schema.keys()
+            if free and re.search(rf"\b{re.escape(value)}\b", said):
+                found |= {w.lower() for w in _words(value) if w[0].isupper()}
+    spoken = " ".join(m.get("content") or "" for m in messages if m["role"] != "tool")
+    plain = {w for w in _words(spoken) if w.islower()}
+    tools = {w.lower() for w in _words(str(dialogue["tools"]))}
     return found - plain - tools - COMMON
+
+
+def _calls(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [call for message in messages for call in message.get("tool_calls") or []]
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text) if len(word) > 1]
 
 
 def rename(
@@ -69,7 +80,8 @@ def rename(
 ) -> dict[str, Any]:
     """The dialogue with most of the words `found` replaced by made-up ones, the same throughout.
 
-    What the caller says, what the agent reads back, calls and results change together.
+    What the caller says, what the agent reads back, values of calls and of results change together; where a
+    value of a call would no longer stand in what is said and returned, the dialogue stays as it is.
     """
     table = {w: made_up(words, tails, rng) for w in sorted(found) if rng.random() < 0.8}
     if not table:
@@ -84,15 +96,33 @@ def rename(
     def swapped(value: Any) -> Any:
         return each_string(value, lambda text: _WORD.sub(swap, text))
 
-    messages = [dict(m) for m in dialogue["messages"]]
-    for message in messages[1:]:
-        message["content"] = swapped(message.get("content"))
+    def renamed(message: Mapping[str, Any]) -> dict[str, Any]:
+        new = dict(message)
+        result = message.get("role") == "tool"
+        new["content"] = _in_json(message["content"], swapped) if result else swapped(message.get("content"))
         if "pauses" in message:
-            message["pauses"] = swapped(message["pauses"])
-        if "own" in message:
-            message["own"] = swapped(message["own"])
+            new["pauses"] = swapped(message["pauses"])
         if message.get("tool_calls"):
-            message["tool_calls"] = [
-                {**c, "arguments": swapped(c["arguments"])} for c in message["tool_calls"]
-            ]
-    return {**dialogue, "messages": messages}
+            calls = message["tool_calls"]
+            new["tool_calls"] = [{**call, "arguments": swapped(call["arguments"])} for call in calls]
+        return {**new, "own": renamed(message["own"])} if "own" in message else new
+
+    before = dialogue["messages"]
+    after = [*before[:1], *map(renamed, before[1:])]
+    return {**dialogue, "messages": after if _copied(before) == _copied(after) else before}
+
+
+def _in_json(content: str, change: Callable[[Any], Any]) -> str:
+    """A result with its strings changed, or a text changed where it is no JSON."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return str(change(content))
+    return json.dumps(change(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _copied(messages: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Of each free value in a call, whether it stands in what is said and returned."""
+    told = " ".join(m.get("content") or "" for m in messages).lower()
+    values = [v for c in _calls(messages) for v in c["arguments"].values() if isinstance(v, str)]
+    return [value.lower() in told for value in values]

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from stretto.llm.checkpoint import START_FORMATS, find_device, load, save
 from stretto.llm.tokenizer import Tokenizer, embedded_tokenizer
 from stretto.llm.train.batches import Batches, Source, corpus
-from stretto.llm.train.canvases import Mix
+from stretto.llm.train.canvases import Batch, Mix
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.curves import draw
 from stretto.llm.train.objectives import Pass, losses, mean_losses
@@ -96,6 +97,41 @@ def ema_weights(model: Transformer, ema: dict[str, Tensor]) -> Iterator[None]:
                 p.copy_(own[n])
 
 
+def start_model(preset: Preset, tokenizer: Tokenizer, gguf: str | None, init: str | None) -> Transformer:
+    """The model that a run begins with: new, from an embedding, or from weights of an earlier run."""
+    given = load(init, formats=START_FORMATS) if init else None
+    conditions = preset.self_conditioning > 0 or (given is not None and given.config.self_conditioning)
+    model = Transformer(replace(preset.model, vocab=tokenizer.size, self_conditioning=conditions))
+    if gguf:
+        seed_embeddings(model, gguf, tokenizer)
+    if preset.copying:
+        seed_copying(model)
+    if given is not None:  # a gate that is not among them begins shut
+        model.load_state_dict({**model.state_dict(), **given.state_dict()})
+    return model
+
+
+def validated(
+    model: Transformer, ema: dict[str, Tensor], checks: Mapping[str, Sequence[Sequence[Batch]]], device: str
+) -> dict[str, float]:
+    """Both losses of the averaged weights on every kind of validation batches, by their names in the log."""
+    found: dict[str, float] = {}
+    model.eval()
+    with torch.no_grad(), ema_weights(model, ema), torch.autocast(device, torch.bfloat16):
+        for name, steps in checks.items():
+            causal, denoise = mean_losses(model, [[b.to(device) for b in batches] for batches in steps])
+            found |= {f"{name}_causal": causal, f"{name}_denoise": denoise}
+    model.train()
+    return found
+
+
+def checkpoint(out: Path, model: Transformer, ema: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write the averaged weights, and the state that a run goes on from, whole or not at all."""
+    save(out, model.config, ema)
+    torch.save({"model": model.state_dict(), "ema": ema, **state}, out / "state.pt.part")
+    os.replace(out / "state.pt.part", out / "state.pt")
+
+
 def train(
     preset: Preset,
     batches: Batches,
@@ -122,18 +158,7 @@ def train(
     ready = prefetched(batches.batch, range(start, preset.steps), preset.workers)
     coming = next(ready, None)
     checks = {name: [kept.batch(i) for i in range(preset.eval_batches)] for name, kept in held.items()}
-    conditioned = preset.conditioned > 0
-    shape = replace(preset.model, vocab=batches.tokenizer.size, conditioned=conditioned)
-    model = Transformer(shape).to(device)
-    if gguf:
-        seed_embeddings(model, gguf, batches.tokenizer)
-    if preset.copying:
-        seed_copying(model)
-    if init:
-        given = load(init, formats=START_FORMATS).state_dict()
-        if conditioned:  # weights that were not trained so begin as if nothing was believed
-            given = {**model.state_dict(), **given}
-        model.load_state_dict(given)
+    model = start_model(preset, batches.tokenizer, gguf, init).to(device)
     opts = optimisers(model, preset)
     base_lr = [[g["lr"] for g in o.param_groups] for o in opts]
     ema = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -159,10 +184,10 @@ def train(
             for group, lr in zip(opt.param_groups, lrs, strict=True):
                 group["lr"] = lr * schedule(step, pace.steps)
         found: list[tuple[Tensor, Tensor]] = []
-        twice = random.Random(f"{preset.seed}/{step}/twice").random() < preset.conditioned
+        twice = random.Random(f"{preset.seed}/{step}/twice").random() < preset.self_conditioning
         with amp:
-            for causal, denoise in losses(model, now, run, preset.flex, preset.certainty, twice):
-                torch.autograd.backward(preset.causal_share * causal + denoise)
+            for causal, denoise in losses(model, now, run, preset.flex, preset.certainty_forcing, twice):
+                torch.autograd.backward(preset.causal_weight * causal + denoise)
                 found.append((causal.detach(), denoise.detach()))
         coming = next(ready, None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -193,26 +218,17 @@ def train(
             }
             logged = (step, seen)
             due = preset.save_seconds and time.monotonic() - wrote >= preset.save_seconds
-            if step % preset.eval_every == 0 or last or due:
-                model.eval()
-                with torch.no_grad(), ema_weights(model, ema), amp:
-                    for name, steps in checks.items():
-                        scores = mean_losses(model, [[b.to(device) for b in check] for check in steps])
-                        row |= {f"{name}_causal": scores[0], f"{name}_denoise": scores[1]}
-                model.train()
-                save(out, model.config, ema)
-                state = {
-                    "model": model.state_dict(), "optimisers": [o.state_dict() for o in opts],
-                    "ema": ema, "step": step, "tokens": seen, "seconds": pace.seconds,
-                }  # fmt: skip
-                torch.save(state, out / "state.pt.part")
-                os.replace(out / "state.pt.part", out / "state.pt")
+            if stored := bool(step % preset.eval_every == 0 or last or due):
+                row |= validated(model, ema, checks, device)
+                optimised = [opt.state_dict() for opt in opts]
+                reached = {"step": step, "tokens": seen, "seconds": pace.seconds}
+                checkpoint(out, model, ema, {"optimisers": optimised, **reached})
                 wrote = time.monotonic()
             row = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
             print(json.dumps(row), file=log, flush=True)
             told = " ".join(f"{k} {v}" for k, v in row.items() if k != "step")
             print(f"{pace.bar(step)} {told}", flush=True)
-            if saved is not None and "valid_causal" in row:
+            if saved is not None and stored:
                 saved(out)
     ready.close()
     log.close()
@@ -287,7 +303,7 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
         shifted=preset.model.shifted,
         most=preset.most,
         schemas=preset.schemas,
-        mix=Mix(preset.opened, preset.stale, preset.pairs),
+        mix=Mix(preset.opened, preset.stale, preset.complementary),
         resampled=preset.resampled,
         verbatim=preset.verbatim,
     )
@@ -317,6 +333,7 @@ def held_batches(
         "valid",
         shifted=preset.model.shifted,
         most=preset.most,
+        verbatim=preset.verbatim,
         mix=Mix(float(preset.opened > 0)),
     )
 
@@ -335,6 +352,6 @@ def train_command(args: argparse.Namespace) -> dict[str, float]:
     out.mkdir(parents=True, exist_ok=True)
     (out / "preset.json").write_text(json.dumps(asdict(preset), indent=1))
     found = train(preset, batches, checks, out, args.resume, device, args.embeddings, args.init)
-    with suppress(ModuleNotFoundError):  # matplotlib comes with stretto[train]
+    with suppress(ModuleNotFoundError, ValueError, OSError):  # no matplotlib, or a line torn by a kill
         draw([out], out / "curves.png")
     return found

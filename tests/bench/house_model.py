@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -49,29 +50,38 @@ def main() -> None:
     parser.add_argument("--heard", nargs="*", default=[], help="validation dialogues with recognised callers")
     parser.add_argument("--limit", type=int, default=150)
     parser.add_argument(
-        "--seen", type=int, default=30, help="more dialogues of SGD's seen services, which are few"
+        "--seen", type=int, default=40, help="dialogues of SGD's seen services, of which a sample has few"
     )
     parser.add_argument("--model")
     parser.add_argument("--twin", help="folder of weights of the preset ar-twin")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--out")
     args = parser.parse_args()
-    files = sorted(map(str, Path(args.data).glob("*.valid*.jsonl.gz")))
-    dialogues = read(files, args.limit)
-    taken = {one["id"] for one in dialogues}
-    known = [one for one in read([f for f in files if "/sgd." in f]) if not one["unseen_services"]]
-    dialogues += [one for one in known if one["id"] not in taken][: args.seen] + read(args.heard)
-    runs = {way: found(args.model, WAYS[way], dialogues) for way in args.ways}
+    files = sorted(Path(args.data).glob("*.valid*.jsonl.gz"))
+    dialogues = read(files, args.limit) + read(args.heard)
+    sgd = read([file for file in files if file.name.startswith("sgd.")])
+    known = [one for one in sgd if "unseen_services" not in one]
+    known = random.Random(0).sample(known, min(args.seen, len(known)))
+    weights = {way: (args.model, WAYS[way]) for way in args.ways}
     if args.twin:
-        runs["twin"] = found(args.twin, "causal", dialogues)
+        weights["twin"] = (args.twin, "causal")
+    runs = {way: found(*given, dialogues) for way, given in weights.items()}
     result: dict[str, Any] = {"dialogues": len(dialogues), "ways": {}, "chrf_above_causal": {}}
     for way, seen in runs.items():
         result["ways"][way] = scores_of(seen)
+        if known:
+            result["ways"][way]["seen"] = scores_of(found(*weights[way], known))["seen"]
         if way != "causal" and "causal" in runs:
             mine, theirs = replies(seen), replies(runs["causal"])
             both = sorted(mine.keys() & theirs.keys())
-            pairs = [(mine[place][1], theirs[place][1], mine[place][0]) for place in both]
-            middle, low, high = chrf_difference(*(list(column) for column in zip(*pairs, strict=True)))
+            if not both:
+                continue
+            middle, low, high = chrf_difference(
+                [mine[place][1] for place in both],
+                [theirs[place][1] for place in both],
+                [mine[place][0] for place in both],
+                [dialogue for dialogue, _ in both],
+            )
             ends = {"difference": round(middle, 2), "low": round(low, 2), "high": round(high, 2)}
             result["chrf_above_causal"][way] = {"replies": len(both), **ends}
     if args.out:

@@ -91,6 +91,36 @@ def test_renaming_changes_a_name_everywhere_and_nothing_else() -> None:
     assert dialogue["messages"][1]["content"] == "Four at the copper kettle on Friday."
 
 
+def test_a_renamed_result_stays_what_it_is_and_a_value_what_was_said() -> None:
+    call = {
+        "name": "find",
+        "arguments": {"title": "True Grit", "artist": "Frank Ocean", "note": "Nothing Said"},
+    }
+    messages = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "Is 'True Grit' Frank Ocean's?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {
+            "role": "tool",
+            "name": "find",
+            "content": '{"grit":true,"title":"True Grit","by":"x\\nFrank Ocean"}',
+        },
+    ]
+    dialogue = {"tools": [], "messages": messages}
+    names = {"true", "grit", "frank", "ocean"}
+    changed = 0
+    for seed in range(10):
+        one = rename(dialogue, names, ["Mix", "Aven"], ["ol"], random.Random(seed))["messages"]
+        title, artist, note = one[2]["tool_calls"][0]["arguments"].values()
+        assert note == "Not said" and one[1]["content"] == f"Is '{title}' {artist}'s?"
+        assert json.loads(one[3]["content"]) == {"grit": True, "title": title, "by": f"x\n{artist}"}
+        changed += title != "True Grit"
+    assert changed > 5
+    calls = [{"name": "find", "arguments": {"title": "true"}}]
+    odd = [messages[0], {"role": "user", "content": "the truest one"}, {**messages[2], "tool_calls": calls}]
+    assert rename({"messages": odd}, names, ["Mix"], ["ol"], random.Random(0))["messages"] == odd
+
+
 def test_names_of_any_source_are_capitals_that_the_caller_has_said() -> None:
     arguments = {
         "city": "San Jose",

@@ -48,10 +48,18 @@ def test_a_power_law_is_found_again(floor: float, scale: float, power: float) ->
     assert found.floor >= 0
 
 
+def test_other_sources_are_drawn_too(tmp_path: Path) -> None:
+    folder = log(tmp_path / "house", [1, 2, 3, 4])
+    rows = [{**row, "broad_causal": 2.0, "broad_denoise": 4.0} for row in rows_of(folder)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    laws = draw([folder], tmp_path / "curves.png", until=1.0)
+    assert laws["house broad denoise"].at(1.0) == pytest.approx(4.0) and len(laws) == 4
+
+
 def test_a_run_is_drawn_on(tmp_path: Path) -> None:
     laws = draw([log(tmp_path / "house", [1, 2, 3, 4])], tmp_path / "curves.png", until=1.0)
-    assert laws.keys() == {"house causal", "house denoise"}
-    assert laws["house causal"].at(1.0) == pytest.approx(0.9)
+    assert laws.keys() == {"house valid causal", "house valid denoise"}
+    assert laws["house valid causal"].at(1.0) == pytest.approx(0.9)
     with pytest.raises(ValueError, match="too few"):
         draw([log(tmp_path / "short", [1, 2])], tmp_path / "curves.png", until=1.0)
 

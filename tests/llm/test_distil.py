@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import torch
-from stretto.llm.conversation import LocalConversation
 from stretto.llm.format import dialogue_segments
-from stretto.llm.language_model import Call, Draft
 from stretto.llm.local import LocalModel
 from stretto.llm.tokenizer import END, embedded_tokenizer
-from stretto.llm.train import distil
 from stretto.llm.train.canvases import make_batch
-from stretto.llm.train.distil import in_own_words, rewarded
+from stretto.llm.train.distil import in_own_words
 from stretto.llm.train.renaming import names_of, rename
 
 Make = Callable[[int], dict[str, Any]]
@@ -39,47 +34,6 @@ def test_every_turn_is_written_once_more_behind_the_true_ones(model: LocalModel,
         assert {k: v for k, v in message.items() if k != "own"} == before
         assert (written is not None) == (message["role"] == "assistant")
         assert written is None or written["content"] or written["tool_calls"]
-
-
-def test_the_right_call_of_the_fewest_passes_is_learnt(model: LocalModel, monkeypatch: Any) -> None:
-    right, wrong = {"day": "day 3"}, {"day": "day 4"}
-    message = {"role": "assistant", "tool_calls": [{"name": "book", "arguments": right}]}
-    conversation = SimpleNamespace(model=model)
-    drawn: list[Draft] = []
-
-    async def draw(held: Any, effort: str) -> Draft:
-        assert held is conversation and model.temperature == 0.7
-        return drawn.pop(0)
-
-    def made(arguments: dict[str, str], forwards: int) -> Draft:
-        return Draft("", (Call("c", "book", arguments),), forwards=forwards)
-
-    def kept(first: Draft, *others: Draft) -> Draft | None:
-        drawn[:] = others
-        tries = rewarded(1 + len(others), 0.7, 0.01)
-        return asyncio.run(tries(cast(LocalConversation, conversation), message, first))
-
-    monkeypatch.setattr(distil, "last_draft", draw)
-    assert kept(made(right, 9), made(wrong, 2), made(right, 4), made(right, 6)) == made(right, 4)
-    assert kept(made(wrong, 3), made({}, 3)) is None
-    assert model.temperature == 0.0
-    said = {"role": "assistant", "content": "Booked."}
-    tries = rewarded(3, 0.7, 0.01)
-    assert asyncio.run(tries(cast(LocalConversation, conversation), said, Draft("Done."))) == Draft("Done.")
-
-
-def test_words_are_drawn_at_a_temperature() -> None:
-    local = LocalModel()
-    scores = torch.tensor([2.0, 1.0, 0.0])
-    try:
-        assert local.drawn(scores) is scores
-        local.temperature = 1.0
-        hits = torch.stack([local.drawn(scores).argmax() for _ in range(3000)]).bincount(minlength=3) / 3000
-        torch.testing.assert_close(hits, torch.softmax(scores, 0), atol=0.04, rtol=0)
-        local.temperature = 0.05
-        assert all(int(local.drawn(scores).argmax()) == 0 for _ in range(50))
-    finally:
-        local.close()
 
 
 def test_the_same_head_is_needed(dialogue: Make) -> None:
@@ -116,7 +70,7 @@ def test_canvases_hold_the_own_words_and_the_stream_the_true_ones(dialogue: Make
 
 
 def test_names_change_in_the_own_words_too() -> None:
-    call = {"name": "book_hotel", "arguments": {"hotel": "Blue Lion"}}
+    call = {"name": "reserve_lion", "arguments": {"hotel": "Blue Lion"}}
     one = {
         "messages": [
             {"role": "system", "content": ""},
@@ -126,4 +80,4 @@ def test_names_change_in_the_own_words_too() -> None:
     }
     renamed = rename(one, names_of(one), ["kiwi", "mango"], ["s"], random.Random(1))["messages"]
     assert renamed[2]["own"]["tool_calls"] == renamed[2]["tool_calls"] != [call]
-    assert renamed[2]["own"]["tool_calls"][0]["name"] == "book_hotel"
+    assert renamed[2]["own"]["tool_calls"][0]["name"] == "reserve_lion"

@@ -90,9 +90,14 @@ def test_texts() -> None:
 def test_a_difference_in_chrf_has_an_interval_around_it() -> None:
     expected = [f"Your table for {n} is booked at the Copper Kettle." for n in range(40)]
     worse = [text.replace("Copper Kettle", "pub") if n % 2 else text for n, text in enumerate(expected)]
-    middle, low, high = chrf_difference(expected, worse, expected)
+    alone = list(range(40))
+    middle, low, high = chrf_difference(expected, worse, expected, alone)
     assert middle == pytest.approx(chrf(expected, expected) - chrf(worse, expected), abs=1e-6)
     assert 0 < low < middle < high
-    assert chrf_difference(worse, worse, expected) == (0.0, 0.0, 0.0)
-    turned = chrf_difference(worse, expected, expected)
+    assert chrf_difference(worse, worse, expected, alone) == (0.0, 0.0, 0.0)
+    turned = chrf_difference(worse, expected, expected, alone)
     assert turned[0] == pytest.approx(-middle) and turned[2] < 0
+    together = chrf_difference(expected, worse, expected, [n // 10 for n in alone])
+    assert together[0] == pytest.approx(middle) and together[2] - together[1] < high - low, (
+        "dialogues that are alike differ less than their replies"
+    )

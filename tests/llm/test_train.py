@@ -31,7 +31,7 @@ from stretto.llm.train.objectives import beliefs, losses, mean_losses
 from stretto.llm.train.prefetch import prefetched
 from stretto.llm.train.presets import PRESETS, PresetError, with_values
 from stretto.llm.train.schemas import rename_tools
-from stretto.llm.train.train import Pace, schedule, train_command
+from stretto.llm.train.train import Pace, held_out, schedule, train_command
 from stretto.llm.transformer import Transformer
 from stretto.tools.concierge.dialogues import generate
 from torch import Tensor
@@ -402,7 +402,7 @@ def test_a_pair_of_canvases_masks_every_place_once(dialogue: Make) -> None:
     segments = dialogue_segments(tokenizer, dialogue(3))
     paired = 0
     for seed in range(30):
-        batch = make_batch([segments], tokenizer.size, random.Random(seed), mix=Mix(pairs=1.0))
+        batch = make_batch([segments], tokenizer.size, random.Random(seed), mix=Mix(complementary=1.0))
         groups = [batch.group[0] == number for number in range(int(batch.group.max()) + 1)]
         for one, other in itertools.pairwise(groups):
             if batch.positions[0][one].tolist() != batch.positions[0][other].tolist():
@@ -441,7 +441,7 @@ def test_a_canvas_written_twice_knows_what_came_of_the_first_time(dialogue: Make
     batch = make_batch(rows, tokenizer.size, random.Random(0), shifted=shifted)
     torch.manual_seed(0)
     shape = replace(
-        PRESETS["cpu-smoke"].model, vocab=tokenizer.size, shifted=shifted, conditioned=True, tied=False
+        PRESETS["cpu-smoke"].model, vocab=tokenizer.size, shifted=shifted, self_conditioning=True, tied=False
     )
     model = Transformer(shape)
 
@@ -450,26 +450,104 @@ def test_a_canvas_written_twice_knows_what_came_of_the_first_time(dialogue: Make
 
     assert denoise(True) == pytest.approx(denoise(False)), "the gate is shut before it has learnt"
     _, writing = model.train_pass(batch.clean, batch.canvas, batch.positions, batch.sees)
-    held = beliefs(model, writing, batch)
-    seen = held.abs().sum(-1) > 0
+    belief = beliefs(model, writing, batch)
+    seen = belief.abs().sum(-1) > 0
     assert seen.any() and not seen[batch.canvas != MASK].any() and not seen[batch.group < 0].any()
     row, at = (int(i) for i in seen.nonzero()[5])
     wanted = model.believed(model.logits(writing[row, at - 1 if shifted else at]))
-    torch.testing.assert_close(held[row, at], wanted)
+    torch.testing.assert_close(belief[row, at], wanted)
     with torch.no_grad():
         model.condition.weight.normal_()
     assert abs(denoise(True) - denoise(False)) > 1e-3
-    sum(next(iter(losses(model, [batch], twice=True)))).backward()
-    assert model.condition.weight.grad is not None and model.condition.weight.grad.abs().sum() > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        sum(next(iter(losses(model, [batch], twice=True)))).backward()
+    for weight in (model.condition.weight, model.blocks[0].self_attn.q_proj.weight):
+        assert weight.grad is not None and weight.grad.abs().sum() > 0
 
 
 def test_weights_that_were_not_conditioned_can_become_so(files: tuple[str, str], tmp_path: Path) -> None:
     train_command(arguments(files, tmp_path / "plain", 2))
     again = vars(arguments(files, tmp_path / "conditioned", 3)) | {"init": str(tmp_path / "plain")}
-    again["set"] = [*again["set"], "conditioned=1"]
+    again["set"] = [*again["set"], "self_conditioning=0.5"]
     train_command(argparse.Namespace(**again))
     model = load(tmp_path / "conditioned")
-    assert model.config.conditioned and model.condition.weight.abs().sum() > 0
+    assert model.config.self_conditioning and model.condition.weight.abs().sum() > 0
+    on = vars(arguments(files, tmp_path / "on", 1)) | {"init": str(tmp_path / "conditioned")}
+    train_command(argparse.Namespace(**on))
+    assert load(tmp_path / "on").config.self_conditioning, "what weights have learnt to take in they keep"
+
+
+def test_a_run_weighs_its_losses_as_its_preset_says(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(name: str, *values: str) -> dict[str, float]:
+        args = arguments(files, tmp_path / name, 2)
+        args.set = [*args.set, "log_every=1", *values]
+        train_command(args)
+        rows = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        return dict(rows[1])
+
+    plain = written("plain")
+    assert written("again") | {"seconds": 0, "tokens_per_second": 0} == plain | {
+        "seconds": 0, "tokens_per_second": 0
+    }  # fmt: skip
+    for value in ("causal_weight=9.0", "complementary=1.0", "certainty_forcing=9.0", "opened=0.3"):
+        assert written(value, value)["denoise"] != plain["denoise"], value
+    real = training.losses
+
+    def noted(*given: Any) -> Any:
+        asked.append(given[5])
+        return real(*given)
+
+    asked: list[bool] = []
+    monkeypatch.setattr(training, "losses", noted)
+    written("twice", "self_conditioning=0.999")
+    assert asked == [True] * 2
+
+
+def test_names_become_others_in_their_shares(dialogue: Make, tmp_path: Path) -> None:
+    def changed(source: str, **shares: float) -> int:
+        one = dialogue(1)
+        call = {"name": "book", "arguments": {"day": "Zanzibar"}}
+        one["messages"][1]["content"] = "Book Zanzibar, please."
+        one["messages"][2]["tool_calls"] = [call]
+        if source == "concierge":
+            call["arguments"] = {"name": "Zanzibar"}
+        path = tmp_path / "some.jsonl.gz"
+        with gzip.open(path, "wt") as file:
+            file.write(json.dumps({**one, "source": source}) + "\n")
+        batches = Batches(embedded_tokenizer(), {source: Source((str(path),), 1.0)}, 1, 300, **shares)
+        texts = [
+            embedded_tokenizer().decode(row.tolist()) for n in range(8) for row in batches.batch(n)[0].clean
+        ]
+        return sum("zanzibar" not in text.lower() for text in texts)
+
+    assert changed("concierge") == changed("sgd") == 0
+    assert changed("concierge", renamed=1.0) > 3 and changed("concierge", resampled=1.0) == 0
+    assert changed("sgd", resampled=1.0) > 3 and changed("sgd", renamed=1.0) == 0
+
+
+def test_other_sources_are_validated_on_too(dialogue: Make, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        with gzip.open(tmp_path / f"sgd.{split}.jsonl.gz", "wt") as file:
+            file.write(json.dumps(dialogue(1) | {"split": split}) + "\n")
+    preset = replace(PRESETS["cpu-smoke"], shares={"sgd": 0.5, "concierge": 0.5})
+    assert held_out(preset, ["c.gz"], str(tmp_path)) == {
+        "valid": {"concierge": ["c.gz"]}, "broad": {"sgd": (str(tmp_path / "sgd.valid.jsonl.gz"),)},
+    }  # fmt: skip
+    assert held_out(PRESETS["cpu-smoke"], ["c.gz"], None) == {"valid": {"concierge": ["c.gz"]}}
+    with pytest.raises(FileNotFoundError, match="star"):
+        held_out(replace(preset, shares={"star": 1.0}), ["c.gz"], str(tmp_path))
+
+
+def test_a_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    pace = Pace(steps=100, minutes=0.0, spent=0.0)
+    for done in range(1, 26):
+        clock[0] += 4.0
+        pace.step(done)
+    assert pace.bar(25) == "[#####...............] 25/100, 5 min left;"
 
 
 def test_agents_speak_tidily_and_gaps_are_not_learnt() -> None:
@@ -483,11 +561,11 @@ def test_agents_speak_tidily_and_gaps_are_not_learnt() -> None:
 def test_a_preset_takes_other_values_but_no_wrong_ones(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    preset = with_values(PRESETS["cpu"], ["causal_share=0.3", "steps=7", "copying=false"])
-    assert (preset.causal_share, preset.steps, preset.copying) == (0.3, 7, False)
+    preset = with_values(PRESETS["cpu"], ["causal_weight=0.3", "steps=7", "copying=false"])
+    assert (preset.causal_weight, preset.steps, preset.copying) == (0.3, 7, False)
     assert with_values(preset, []) == preset
     for value, told in (
-        ("causal=1", "causal_share"),
+        ("causal=1", "causal_weight"),
         ("steps=many", "a number"),
         ("copying=1", "true or false"),
     ):

@@ -105,20 +105,20 @@ def test_a_shifted_model_predicts_a_canvas_from_the_token_before_it() -> None:
 
 def test_what_is_believed_of_a_place_is_taken_in_where_it_stands() -> None:
     torch.manual_seed(0)
-    model = Transformer(replace(TINY, shifted=True, conditioned=True)).eval().requires_grad_(False)
+    model = Transformer(replace(TINY, shifted=True, self_conditioning=True)).eval().requires_grad_(False)
     model.condition.weight.normal_()
     clean, canvas, at = [3, 4, 5, 6, 7], [9, 9, 8], 2
-    held = torch.randn(3, TINY.width)
+    belief = torch.randn(3, TINY.width)
     sees = torch.zeros(1, 3, 8, dtype=torch.bool)
     sees[0, :, : at - 1] = True
     sees[0, :, 5:] = True
     positions = torch.arange(at - 1, at + 2)[None]
     given = torch.tensor([[clean[at - 1], *canvas[:-1]]])
-    moved = torch.cat([torch.zeros_like(held[:1]), held[:-1]])[None]  # a token is read a place behind its own
+    moved = torch.cat([torch.zeros_like(belief[:1]), belief[:-1]])[None]  # read a place behind
     _, writing = model.train_pass(torch.tensor([clean]), given, positions, sees, moved)
     cache = model.new_cache(64)
     model.read(torch.tensor(clean[:at]), cache)
-    torch.testing.assert_close(writing[0], model.write(torch.tensor(canvas), cache, held), **CLOSE)
+    torch.testing.assert_close(writing[0], model.write(torch.tensor(canvas), cache, belief), **CLOSE)
     assert not torch.allclose(writing[0], model.write(torch.tensor(canvas), cache), atol=1e-2)
     sure = torch.full((1, TINY.vocab), -50.0)
     sure[0, 7] = 50.0
