@@ -153,10 +153,14 @@ class Batches:
         while len(pool) < 24:
             pool.append(self._draw(rng))
         sizes = [sum(len(s.ids) for s in one) for one in pool]
-        anchor = sizes[0]  # dialogue 0 is drawn fairly; its nearest neighbours in length keep padding low
+        anchor = sizes[0]  # dialogue 0 is drawn fairly; those nearest to it in length keep padding low
         order = sorted(range(len(pool)), key=lambda i: abs(sizes[i] - anchor))
-        count = max(1, self.tokens // max(anchor, 1))
-        return self._made([pool[i] for i in order[:count]], rng)
+        rows: list[int] = []
+        for i in order:
+            if rows and (len(rows) + 1) * max(sizes[j] for j in (*rows, i)) > self.tokens:
+                break
+            rows.append(i)
+        return self._made([pool[i] for i in rows], rng)
 
     def _drill(self, rng: random.Random) -> Batch:
         """A batch of copying drills only: they are short, and would pad beside dialogues."""

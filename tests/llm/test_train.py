@@ -119,6 +119,21 @@ def test_a_batch_is_a_function_of_seed_and_step(files: tuple[str, str]) -> None:
     assert one.clean.shape != other.clean.shape or not torch.equal(one.clean, other.clean)
 
 
+def test_a_small_step_is_not_blown_up_by_padding(dialogue: Make, tmp_path: Path) -> None:
+    """One long dialogue among short ones makes no batch of many rows of its length."""
+    path = tmp_path / "mixed.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        for number in range(30):
+            one = dialogue(number)
+            turns = one["messages"][1:]
+            one["messages"] += turns * (8 if number % 3 == 0 else 0)
+            file.write(json.dumps(one) + "\n")
+    batches = Batches(embedded_tokenizer(), {"x": Source((str(path),), 1.0)}, 1, 600)
+    shapes = [tuple(batches.batch(step)[0].clean.shape) for step in range(20)]
+    assert all(rows * width <= 600 or rows == 1 for rows, width in shapes)
+    assert any(rows > 3 for rows, _ in shapes) and any(width > 300 for _, width in shapes)
+
+
 def same(one: Batch, other: Batch) -> bool:
     return all(
         torch.equal(value, vars(other)[name]) if isinstance(value, Tensor) else value == vars(other)[name]
