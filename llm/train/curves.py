@@ -82,6 +82,13 @@ def power_law(tokens: Sequence[float], losses: Sequence[float]) -> PowerLaw:
     return best
 
 
+def _name(run: Path) -> str:
+    """A run by its folder, or by the file that its log was copied to."""
+    if not run.is_file():
+        return run.name
+    return run.parent.name if run.name == "log.jsonl" else run.stem
+
+
 def draw(runs: Sequence[str | Path], out: str | Path, until: float | None = None) -> dict[str, PowerLaw]:
     """Draw the runs' losses into a PNG or SVG, on up to `until` million tokens; the laws, by run and loss.
 
@@ -92,27 +99,28 @@ def draw(runs: Sequence[str | Path], out: str | Path, until: float | None = None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = [Path(run).parent.name if Path(run).is_file() else Path(run).name for run in runs]
+    names = [_name(Path(run)) for run in runs]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
     logs = {name: rows_of(run) for name, run in zip(names, runs, strict=True)}
     laws: dict[str, PowerLaw] = {}
     figure, panels = pyplot.subplots(1, len(LOSSES), figsize=(10, 4), layout="constrained")
     for panel, (loss, title) in zip(panels, LOSSES, strict=True):
-        for name, rows in logs.items():
+        for number, (name, rows) in enumerate(logs.items()):
             if not any(row[loss] for row in rows):
                 continue  # the autoregressive twin writes nothing
             read = [row["tokens"] / 1e6 for row in rows]
-            (line,) = panel.plot(read, smoothed([row[loss] for row in rows]), alpha=0.6, label=name)
+            color = f"C{number}"  # the same in both panels
+            panel.plot(read, smoothed([row[loss] for row in rows]), color=color, alpha=0.6, label=name)
             for held, mark in HELD.items():
                 checked = [row for row in rows if f"{held}_{loss}" in row]
                 dots = [row["tokens"] / 1e6 for row in checked]
                 values = [row[f"{held}_{loss}"] for row in checked]
-                panel.plot(dots, values, mark, color=line.get_color())
+                panel.plot(dots, values, mark, color=color)
                 if until is not None and checked:
                     law = laws[f"{name} {held} {loss}"] = power_law(dots, values)
                     on = np.geomspace(dots[0], max(until, dots[-1]), 60)
-                    panel.plot(on, [law.at(tokens) for tokens in on], "--", color=line.get_color())
+                    panel.plot(on, [law.at(tokens) for tokens in on], "--", color=color)
         panel.set(title=title, xlabel="million tokens of dialogue", ylabel="nats a token", yscale="log")
         if until is not None:
             panel.set_xscale("log")
