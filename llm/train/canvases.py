@@ -14,11 +14,8 @@ from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
 from torch import Tensor
 
 SIZES = (16, 32, 64)
-DRAFTED = 0.5
-"""Share of canvases as a sampler opens them: of its size, anywhere in a turn, nothing known but what is
-written. (A reply that goes on past such a canvas is not among the others.)"""
 OPENED = {"say": 16, "call": 32}
-"""Their sizes, those of `stretto.llm.conversation`."""
+"""Sizes of the canvases that a sampler opens, those of `stretto.llm.conversation`."""
 CAUSAL_WEIGHT = {"system": 0.0, "user": 0.1, "say": 1.0, "call": 1.0, "tool": 0.0}
 PAD_WEIGHT = 0.1
 PAUSE_WEIGHT = 0.25
@@ -129,13 +126,16 @@ def causal_weights(segments: Sequence[Segment]) -> list[float]:
 class Mix:
     """What the canvases of a batch are like.
 
-    `share`: of the agent's segments that become a canvas; the others are only read. `stale`: of the replies'
-    canvases on which an earlier reply stands, as a draft made in mid-turn does once the caller went on.
+    `share`: of the agent's segments that become a canvas; the others are only read. `drafted`: of the
+    canvases that are as a sampler opens them: of its size, anywhere in a turn, nothing known but what is
+    written. `stale`: of the replies' canvases on which an earlier reply stands, as a draft made in mid-turn
+    does once the caller went on.
     `complementary`: of the corrupted canvases that stand there twice, masked once in these places and once in
     all others (LLaDA 2.0).
     """
 
     share: float = 1.0
+    drafted: float = 0.5
     stale: float = 0.0
     complementary: float = 0.0
 
@@ -180,7 +180,7 @@ def _of_segment(
     whole = segment.body if segment.own is None else segment.own
     # The model's own words stand behind the true ones only as far as both are the same.
     shared = sum(1 for _ in takewhile(lambda p: p[0] == p[1], zip(whole, segment.body)))  # noqa: B905
-    drafted, skip = rng.random() < DRAFTED, 0
+    drafted, skip = rng.random() < mix.drafted, 0
     if drafted and rng.random() < 0.7:
         skip = rng.randrange(max(1, min(shared, len(whole) - 1)))
     elif not drafted and len(whole) > 12 and rng.random() < 0.15:

@@ -51,6 +51,8 @@ class Preset:
     opened: float = 1.0
     """Share of the agent's segments that become a canvas; all of them are read. With 0 only reading is
     trained, token by token, as autoregressive models are."""
+    drafted: float = 0.5
+    """Share of the canvases that are as a sampler opens them; the others are masked at random."""
     complementary: float = 0.0
     """Share of the corrupted canvases that have a twin with the other places masked."""
     certainty_forcing: float = 0.0
@@ -164,6 +166,7 @@ PRESETS = {
         heard=0.0,
         causal_weight=0.25,
         certainty_forcing=2.0,
+        drafted=0.9,
     ),
     "h200": Preset(
         HALF,

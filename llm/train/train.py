@@ -303,7 +303,7 @@ def training_batches(preset: Preset, files: Mapping[str, Sequence[str]]) -> Batc
         shifted=preset.model.shifted,
         most=preset.most,
         schemas=preset.schemas,
-        mix=Mix(preset.opened, preset.stale, preset.complementary),
+        mix=Mix(preset.opened, preset.drafted, preset.stale, preset.complementary),
         resampled=preset.resampled,
         verbatim=preset.verbatim,
     )

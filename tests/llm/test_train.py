@@ -273,13 +273,17 @@ def test_a_stale_draft_stands_on_the_canvas_and_is_written_over() -> None:
     assert kept > 80
 
 
-def test_half_of_the_canvases_are_those_that_a_sampler_opens(dialogue: Make) -> None:
+@pytest.mark.parametrize(("drafted", "least", "most"), [(0.0, 0, 12), (0.5, 30, 100), (1.0, 80, 120)])
+def test_a_share_of_the_canvases_are_those_that_a_sampler_opens(
+    dialogue: Make, drafted: float, least: int, most: int
+) -> None:
     assert OPENED == {"say": SAY_CANVAS, "call": CALL_CANVAS}
     tokenizer = embedded_tokenizer()
     segments = dialogue_segments(tokenizer, dialogue(3))
     written = 0
     for seed in range(60):
-        batch = make_batch([segments], tokenizer.size, random.Random(seed), shifted=True)
+        rng = random.Random(seed)
+        batch = make_batch([segments], tokenizer.size, rng, shifted=True, mix=Mix(drafted=drafted))
         for number in range(int(batch.group.max()) + 1):
             mine = batch.group[0] == number
             known = (batch.weight[0][mine] == 0).tolist()
@@ -288,7 +292,7 @@ def test_half_of_the_canvases_are_those_that_a_sampler_opens(dialogue: Make) -> 
                 assert batch.canvas[0][mine][2:].eq(MASK).all()
                 first = int(batch.positions[0][mine][0]) + 1  # shifted: it is read one place before
                 assert batch.target[0][mine][0] == batch.clean[0][first]
-    assert 30 < written < 100
+    assert least <= written <= most
 
 
 def test_what_an_agent_did_by_mistake_is_read_but_never_learnt(dialogue: Make) -> None:
