@@ -34,10 +34,9 @@ class CausalWriting(Writing):
                 yield Settled(text)
 
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
-        automaton = self.c.model.vocabulary.compile(tool.parameters)
+        path = CallPath(self.c.model.vocabulary.compile(tool.parameters))
         prior = self._prior(tool)
-        path = CallPath(automaton)
-        while not automaton.is_final(path.state):
+        while not path.finished:
             row = self.next_logits()
             self.ids.append(path.take(path.likeliest(row, prior(self.ids[start:]))))
             yield self._shown(start)
@@ -61,10 +60,17 @@ class CallPath:
 
     automaton: TokenAutomaton
     state: int = 0
+    before: int = 0
+    """The state before the last token."""
     left: int = LONGEST_CALL
     """Tokens that the call may still have."""
     inside: int = 0
     """Tokens written since the state changed: those of a free string."""
+
+    @property
+    def finished(self) -> bool:
+        """The call has its end mark."""
+        return self.automaton.is_final(self.state)
 
     def likeliest(self, row: Tensor, prior: NDArray[np.float32] | None) -> int:
         """The likeliest token that the automaton allows and that leaves room to finish.
@@ -95,5 +101,5 @@ class CallPath:
         if following is None:
             raise ValueError(f"token {token} is not allowed in state {self.state}")
         self.inside = self.inside + 1 if following == self.state else 0
-        self.state, self.left = following, self.left - 1
+        self.before, self.state, self.left = self.state, following, self.left - 1
         return token

@@ -194,7 +194,8 @@ class LocalConversation:
         self.revision = 0
         self._system = system_segment(model.tokenizer, system, tools)
         self._context = max(model.context, len(self._system.ids) + LONGEST_TURN + LONGEST_WORDS)
-        self.cache = model.transformer.new_cache(self._context + LONGEST_TURN + LONGEST_REPLY + LONGEST_CALL)
+        longest = self._context + LONGEST_TURN + LONGEST_REPLY + LONGEST_CALL + CALL_CANVAS
+        self.cache = model.transformer.new_cache(longest)
         self._turns: list[_Turn] = []
         self._pending: Segment | None = None
         self._read: list[int] = []
@@ -221,39 +222,41 @@ class LocalConversation:
 
     def sync(self, ids: list[int]) -> Tensor:
         """Make the cache hold exactly `ids`; rolls back to the common prefix, reads the rest."""
+        if self._last is not None and self._read == ids:
+            return self._last
+        fresh = self._roll_back(ids)
+        hidden = self.model.transformer.read(fresh, self.cache)
+        return self._scored(ids, hidden[-1:])[-1]
+
+    def sync_and_draft(
+        self, ids: list[int], canvas: Tensor, known: int = 0, count: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """`sync`, and in the same pass a canvas behind `ids`; see `Transformer.read_and_write`.
+
+        Scores behind each of the last `count` tokens (count, vocab), which must not have been read before,
+        and of the canvas (n, vocab).
+        """
+        fresh = self._roll_back(ids)
+        transformer = self.model.transformer
+        hidden, drafted = transformer.read_and_write(fresh, canvas.to(fresh.device), self.cache, known)
+        return self._scored(ids, hidden[-count:]), transformer.logits(drafted).float().cpu()
+
+    def _roll_back(self, ids: list[int]) -> Tensor:
+        """Forget what does not begin `ids`; the tokens still to be read, one at least."""
         same = 0
-        for a, b in zip(self._read, ids, strict=False):
+        for a, b in zip(self._read, ids[:-1], strict=False):
             if a != b:
                 break
             same += 1
-        if same == len(ids) and self._last is not None and len(self._read) == len(ids):
-            return self._last
-        same = min(same, len(ids) - 1)
         self.cache.crop(same)
-        self._read = ids[:same]
-        device = self.model.transformer.embed_tokens.weight.device
-        hidden = self.model.transformer.read(torch.tensor(ids[same:], device=device), self.cache)
-        self._read = list(ids)
-        self._last = self.model.transformer.logits(hidden[-1]).float().cpu()
-        return self._last
+        self._read, self._last = ids[:same], None
+        return torch.tensor(ids[same:], device=self.model.transformer.embed_tokens.weight.device)
 
-    def read_on(self, ids: list[int], count: int) -> Tensor:
-        """Make the cache hold exactly `ids`; scores behind each of the last `count` tokens (count, vocab)."""
-        if self._read[: len(ids) - count] != ids[:-count]:
-            self.sync(ids[:-count])
-        self.roll_back(len(ids) - count)
-        device = self.model.transformer.embed_tokens.weight.device
-        hidden = self.model.transformer.read(torch.tensor(ids[-count:], device=device), self.cache)
-        self._read = list(ids)
+    def _scored(self, ids: list[int], hidden: Tensor) -> Tensor:
+        """Scores behind the last tokens read, by their hidden states."""
         scores = self.model.transformer.logits(hidden).float().cpu()
-        self._last = scores[-1]
+        self._read, self._last = list(ids), scores[-1]
         return scores
-
-    def roll_back(self, length: int) -> None:
-        """Forget what was read after the first `length` tokens."""
-        if length < len(self._read):
-            self.cache.crop(length)
-            self._read, self._last = self._read[:length], None
 
     def words(self, draft: str = "") -> list[str]:
         """All that was said and returned so far, and `draft`."""

@@ -200,7 +200,7 @@ class Transformer(nn.Module):
         """Read tokens (n,) causally into the cache; returns hidden states (n, width)."""
         if cache.length + len(tokens) > cache.capacity:
             raise ValueError(f"{cache.length + len(tokens)} tokens do not fit a cache of {cache.capacity}")
-        hidden = self._cached(tokens, cache, cache.length, causal=True)
+        hidden = self._behind(tokens, cache.length, self._causal(len(tokens), cache), cache)
         cache.tokens[cache.length : cache.length + len(tokens)] = tokens
         cache.length += len(tokens)
         return hidden
@@ -213,28 +213,69 @@ class Transformer(nn.Module):
         the pass before believed of the open places (n, width), zero in the others (`self_conditioning`).
         """
         if not self.config.shifted:
-            return self._cached(canvas, cache, cache.length, causal=False, belief=belief)
+            return self._behind(canvas, cache.length, None, cache, belief=belief)
         last = slice(cache.length - 1, cache.length)
         keys, values = cache.keys[..., last, :].clone(), cache.values[..., last, :].clone()
         ids = torch.cat([cache.tokens[last], canvas[:-1]])
         if belief is not None:
             belief = torch.cat([torch.zeros_like(belief[:1]), belief[:-1]])
-        hidden = self._cached(ids, cache, last.start, causal=False, belief=belief)
+        hidden = self._behind(ids, last.start, None, cache, belief=belief)
         cache.keys[..., last, :], cache.values[..., last, :] = keys, values
         return hidden
 
-    def _cached(
-        self, tokens: Tensor, cache: KVCache, start: int, causal: bool, belief: Tensor | None = None
+    @torch.inference_mode()
+    def read_and_write(
+        self, tokens: Tensor, canvas: Tensor, cache: KVCache, known: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """`read` tokens (k,) and `write` a canvas (n,) behind them in one pass; hidden states of both.
+
+        The first `known` tokens of the canvas are the last ones read: of these it sees its own copies, which
+        look both ways.
+        """
+        start, end = cache.length, cache.length + len(tokens)
+        if end + len(canvas) > cache.capacity:
+            raise ValueError(f"{end + len(canvas)} tokens do not fit a cache of {cache.capacity}")
+        cache.tokens[start:end] = tokens
+        first = end - known - self.config.shifted
+        if self.config.shifted:
+            canvas = torch.cat([cache.tokens[first : first + 1], canvas[:-1]])
+        k, n = len(tokens), len(canvas)
+        sees = torch.zeros(k + n, end + n, dtype=torch.bool, device=tokens.device)
+        sees[:k, :end] = True
+        sees[:k, :end].tril_(start)
+        sees[k:, :first] = True
+        sees[k:, end:] = True
+        places = torch.arange(end + n, device=tokens.device)
+        positions = torch.cat([places[start:end], places[first : first + n]])
+        hidden = self._behind(torch.cat([tokens, canvas]), start, sees, cache, positions)
+        cache.length = end
+        return hidden[:k], hidden[k:]
+
+    @staticmethod
+    def _causal(count: int, cache: KVCache) -> Tensor | None:
+        """What `count` tokens behind the cache see when they are read; None: all there is."""
+        if count == 1:
+            return None
+        mask = torch.ones(count, cache.length + count, dtype=torch.bool, device=cache.tokens.device)
+        return mask.tril(cache.length)
+
+    def _behind(
+        self,
+        tokens: Tensor,
+        start: int,
+        sees: Tensor | None,
+        cache: KVCache,
+        positions: Tensor | None = None,
+        belief: Tensor | None = None,
     ) -> Tensor:
+        """Hidden states of tokens whose keys stand behind the first `start` of the cache."""
         n = len(tokens)
         x = self.embed_tokens(tokens)[None]
         if belief is not None:
             x = x + self.condition(belief)
-        positions = torch.arange(start, start + n, device=tokens.device)
+        if positions is None:
+            positions = torch.arange(start, start + n, device=tokens.device)
         cos, sin = rope_table(positions, self.config.head_width, self.config.rope_theta)
-        mask = None
-        if causal and n > 1:
-            mask = torch.ones(n, start + n, dtype=torch.bool, device=tokens.device).tril(start)
         room = start + n <= cache.capacity
         for i, layer in enumerate(self.blocks):
             attn = layer.self_attn
@@ -246,7 +287,7 @@ class Transformer(nn.Module):
             else:
                 keys = torch.cat([cache.keys[i, :, :, :start], k], 2)
                 values = torch.cat([cache.values[i, :, :, :start], v], 2)
-            x = x + attn.merge(attn.attend_few(q, keys, values, mask))
+            x = x + attn.merge(attn.attend_few(q, keys, values, sees))
             x = layer.feed_forward(x)
         normed: Tensor = self.norm(x)[0]
         return normed

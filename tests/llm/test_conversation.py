@@ -13,10 +13,10 @@ import torch
 from stretto.llm.causal import CallPath
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.conversation import LONGEST_STRING, SAY_CANVAS, LocalConversation, Writing
+from stretto.llm.conversation import LONGEST_STRING, SAY_CANVAS, LocalConversation
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.llm.local import LocalModel
-from stretto.llm.tokenizer import CALL, END, MARKS, SAY, embedded_tokenizer
+from stretto.llm.tokenizer import CALL, END, MARKS, PADS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
 
 
@@ -304,7 +304,7 @@ def test_verified_canvases_say_what_the_causal_mode_says(seed: int) -> None:
     causal.close()
 
 
-def test_a_draft_that_agrees_costs_two_forwards_a_canvas(
+def test_a_draft_that_agrees_costs_one_forward_a_canvas(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     causal = LocalModel(model=model.transformer, context=256, sampler="causal")
@@ -313,26 +313,27 @@ def test_a_draft_that_agrees_costs_two_forwards_a_canvas(
         plain = causal.open("Be brief.", [])
         await plain.hear("A table")
         (said,) = (await drafted(plain))[1].segments
-        oracle: dict[tuple[int, ...], int] = {said[:at]: said[at] for at in range(1, len(said))}
-
-        def agreeing(writing: Writing, canvas: torch.Tensor) -> torch.Tensor:
-            writing.forwards += 1
-            scores = torch.zeros(len(canvas), embedded_tokenizer().size)
-            known = tuple(writing.ids)
-            for place in range(1, len(canvas)):
-                token = oracle.get(known, END)
-                scores[place, token] = 9.0
-                known = (*known, token)
-            return scores
-
-        monkeypatch.setattr(Writing, "forward", agreeing)
         conversation = model.open("Be brief.", [])
         await conversation.hear("A table")
+        real, base = conversation.sync_and_draft, len(conversation.prompt())
+        kinds: list[int] = []
+
+        def agreeing(ids: list[int], canvas: torch.Tensor, known: int = 0, count: int = 1) -> Any:
+            rows, scores = real(ids, canvas, known, count)
+            kinds.append(count)
+            for place in range(len(canvas)):
+                at = len(ids) - base - known + place
+                scores[place] = 0.0
+                scores[place, said[at] if at < len(said) else PADS[0]] = 9.0
+            return rows, scores
+
+        monkeypatch.setattr(conversation, "sync_and_draft", agreeing)
         items, draft = await drafted(conversation)
         assert draft.segments == (said,)
-        assert draft.forwards <= 3 + 2 * (len(said) // SAY_CANVAS + 1) < len(said)
+        assert draft.forwards == 2 + len(kinds[1:]) and len(kinds) <= 2 + len(said) // (SAY_CANVAS - 1)
+        assert len(said) > 3 * len(kinds), "as long a reply that it matters"
         shown = [item for item in items if isinstance(item, Canvas)]
-        assert len(shown) <= draft.forwards
+        assert shown[0].tokens[: SAY_CANVAS - 1] == shown[-1].tokens[: SAY_CANVAS - 1]
 
     run(work)
     causal.close()
