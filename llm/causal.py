@@ -60,8 +60,6 @@ class CallPath:
 
     automaton: TokenAutomaton
     state: int = 0
-    before: int = 0
-    """The state before the last token."""
     left: int = LONGEST_CALL
     """Tokens that the call may still have."""
     inside: int = 0
@@ -101,5 +99,5 @@ class CallPath:
         if following is None:
             raise ValueError(f"token {token} is not allowed in state {self.state}")
         self.inside = self.inside + 1 if following == self.state else 0
-        self.before, self.state, self.left = self.state, following, self.left - 1
+        self.state, self.left = following, self.left - 1
         return token

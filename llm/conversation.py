@@ -229,22 +229,21 @@ class LocalConversation:
         return self._scored(ids, hidden[-1:])[-1]
 
     def sync_and_draft(
-        self, ids: list[int], canvas: Tensor, known: int = 0, count: int = 1
+        self, ids: list[int], canvas: Tensor, start: int, count: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """`sync`, and in the same pass a canvas behind `ids`; see `Transformer.read_and_write`.
+        """`sync`, and in the same pass a canvas that stands at `start`; see `Transformer.read_and_write`.
 
-        Scores behind each of the last `count` tokens (count, vocab), which must not have been read before,
-        and of the canvas (n, vocab).
+        Scores behind each of the last `count` tokens (count, vocab), and of the canvas (n, vocab).
         """
-        fresh = self._roll_back(ids)
+        fresh = self._roll_back(ids, count)
         transformer = self.model.transformer
-        hidden, drafted = transformer.read_and_write(fresh, canvas.to(fresh.device), self.cache, known)
+        hidden, drafted = transformer.read_and_write(fresh, canvas.to(fresh.device), self.cache, start)
         return self._scored(ids, hidden[-count:]), transformer.logits(drafted).float().cpu()
 
-    def _roll_back(self, ids: list[int]) -> Tensor:
-        """Forget what does not begin `ids`; the tokens still to be read, one at least."""
+    def _roll_back(self, ids: list[int], least: int = 1) -> Tensor:
+        """Forget what does not begin `ids`; the tokens still to be read, the last `least` in any case."""
         same = 0
-        for a, b in zip(self._read, ids[:-1], strict=False):
+        for a, b in zip(self._read, ids[:-least], strict=False):
             if a != b:
                 break
             same += 1

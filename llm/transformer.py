@@ -225,29 +225,29 @@ class Transformer(nn.Module):
 
     @torch.inference_mode()
     def read_and_write(
-        self, tokens: Tensor, canvas: Tensor, cache: KVCache, known: int = 0
+        self, tokens: Tensor, canvas: Tensor, cache: KVCache, start: int
     ) -> tuple[Tensor, Tensor]:
-        """`read` tokens (k,) and `write` a canvas (n,) behind them in one pass; hidden states of both.
+        """`read` tokens (k,) and `write` a canvas (n,) in one pass; hidden states of both.
 
-        The first `known` tokens of the canvas are the last ones read: of these it sees its own copies, which
-        look both ways.
+        The canvas stands at the place `start` of the dialogue, and sees only what is before that: it can
+        begin with tokens that are read here, too.
         """
-        start, end = cache.length, cache.length + len(tokens)
+        begin, end = cache.length, cache.length + len(tokens)
         if end + len(canvas) > cache.capacity:
             raise ValueError(f"{end + len(canvas)} tokens do not fit a cache of {cache.capacity}")
-        cache.tokens[start:end] = tokens
-        first = end - known - self.config.shifted
+        cache.tokens[begin:end] = tokens
+        first = start - self.config.shifted
         if self.config.shifted:
             canvas = torch.cat([cache.tokens[first : first + 1], canvas[:-1]])
         k, n = len(tokens), len(canvas)
         sees = torch.zeros(k + n, end + n, dtype=torch.bool, device=tokens.device)
         sees[:k, :end] = True
-        sees[:k, :end].tril_(start)
+        sees[:k, :end].tril_(begin)
         sees[k:, :first] = True
         sees[k:, end:] = True
         places = torch.arange(end + n, device=tokens.device)
-        positions = torch.cat([places[start:end], places[first : first + n]])
-        hidden = self._behind(torch.cat([tokens, canvas]), start, sees, cache, positions)
+        positions = torch.cat([places[begin:end], places[first : first + n]])
+        hidden = self._behind(torch.cat([tokens, canvas]), begin, sees, cache, positions)
         cache.length = end
         return hidden[:k], hidden[k:]
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from stretto.llm.causal import CallPath, likeliest_word, no_words
@@ -20,21 +23,50 @@ from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
 from torch import Tensor
 
+ALIKE = 0.6
+"""Least probability, by the drafting canvas, that what stands before the next canvas is right."""
+READ = 0.02
+"""The same of the last drafted token that is worth checking."""
+STALE = 6
+"""Tokens of a draft that are checked once more behind a token that it had wrong."""
+
+
+@dataclass
+class Proposal:
+    """What a canvas holds to come next, and how sure it is of each token (0..1)."""
+
+    tokens: list[int]
+    sure: list[float]
+
+    def behind(self, agreed: int) -> Proposal:
+        """What is left of it behind the first tokens."""
+        return Proposal(self.tokens[agreed:], self.sure[agreed:])
+
+    def put(self, token: int) -> tuple[list[int], int]:
+        """The tokens to check when `token` comes next, and how many of them the next canvas stands behind."""
+        if not self.tokens or self.tokens[0] != token:
+            return [token, *self.tokens[1 : 1 + STALE]], 1
+        chances = [1.0, *accumulate(self.sure[1:], mul)]  # the first is known to be right
+        kept = sum(chance >= READ for chance in chances)
+        return self.tokens[:kept], sum(chance >= ALIKE for chance in chances)
+
 
 class VerifiedWriting(Writing):
     """A draft that equals the causal mode's, written canvas by canvas.
 
-    A pass reads what is to be checked, and drafts on a canvas behind it: where a draft is all right, the next
-    one is there already.
+    Every pass reads what was drafted, and drafts what comes next on a canvas behind the part of it that is
+    likely to be right. What turns out right stays; one more token is always known from what was read.
     """
 
     def _words(self, start: int) -> Iterator[Canvas | Settled]:
         banned = no_words(bool(self.c.tools))
         never = [i for i in banned if i not in PADS]
 
-        def proposed(scores: Tensor) -> list[int]:
+        def proposed(scores: Tensor) -> Proposal:
             scores[:, never] = -torch.inf
-            return _up_to_the_end(scores.argmax(-1).tolist())
+            best = scores.softmax(-1).max(-1)
+            tokens = _up_to_the_end(best.indices.tolist())
+            return Proposal(tokens, best.values.tolist()[: len(tokens)])
 
         def right(row: Tensor, drafted: int) -> bool:
             """The drafted token is the likeliest, or as likely beside it as the effort asks."""
@@ -43,27 +75,28 @@ class VerifiedWriting(Writing):
                 return False
             return best == drafted or float(row[drafted] - row[best]) >= math.log(self.budget.accept)
 
-        (row,), scores = self._pass([], SAY_CANVAS, known=0)
+        (row,), scores = self._pass([], SAY_CANVAS, 0)
         draft = proposed(scores)
         while True:
-            yield self._shown(start, draft)
-            if draft and not self.late() and right(row, draft[0]):
-                rows, scores = self._checked(draft, SAY_CANVAS)
-                agreed = 0
-                for behind, token in zip([row, *rows], draft, strict=False):
+            yield self._shown(start, draft.tokens)
+            if len(self.ids) - start >= LONGEST_REPLY - 1 or self.late():
+                following = END
+            elif draft.tokens and right(row, draft.tokens[0]):
+                following = draft.tokens[0]
+            else:
+                following = likeliest_word(row, banned)
+            self.ids.append(following)
+            if following not in (END, CALL):
+                tokens, sure = draft.put(following)
+                rows, scores = self._checked(tokens, SAY_CANVAS, sure)
+                agreed = 1
+                for behind, token in zip(rows, tokens[1:], strict=False):
                     if not right(behind, token):
                         break
                     self.ids.append(token)
                     agreed += 1
-                row = [row, *rows][min(agreed, len(rows))]
-                more = agreed == len(draft) and self.ids[-1] not in (END, CALL)
-                draft = proposed(scores[1:]) if more else []
-            else:
-                full = len(self.ids) - start >= LONGEST_REPLY - 1 or self.late()
-                self.ids.append(END if full else likeliest_word(row, banned))
-                if self.ids[-1] not in (END, CALL):
-                    (row,), scores = self._pass([], SAY_CANVAS, known=1)
-                    draft = proposed(scores[1:])
+                row = rows[min(agreed, len(rows)) - 1]
+                draft = proposed(scores[1 + agreed - sure :]) if agreed >= sure else draft.behind(agreed)
             if self.ids[-1] in (END, CALL):
                 yield self._shown(start)
                 return
@@ -73,63 +106,63 @@ class VerifiedWriting(Writing):
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
         path = CallPath(self.c.model.vocabulary.compile(tool.parameters))
         prior = self._prior(tool)
-        (row,), scores = self._pass([], CALL_CANVAS, known=0)
-        draft = self._proposed_call(path, scores, known=0)
+        (row,), scores = self._pass([], CALL_CANVAS, 0)
+        draft = _proposed_call(path, scores)
         while True:
-            yield self._shown(start, draft)
-            best = path.likeliest(row, prior(self.ids[start:]))
-            if draft and best == draft[0]:
-                rows, scores = self._checked(draft, CALL_CANVAS)
-                agreed = 0
-                for behind, token in zip([row, *rows], draft, strict=False):
+            yield self._shown(start, draft.tokens)
+            following = path.take(path.likeliest(row, prior(self.ids[start:])))
+            self.ids.append(following)
+            if not path.finished:
+                tokens, sure = draft.put(following)
+                rows, scores = self._checked(tokens, CALL_CANVAS, sure)
+                agreed = 1
+                for behind, token in zip(rows, tokens[1:], strict=False):
                     if path.likeliest(behind, prior(self.ids[start:])) != token:
                         break
                     self.ids.append(path.take(token))
                     agreed += 1
-                row = [row, *rows][min(agreed, len(rows))]
-                more = agreed == len(draft) and not path.finished
-                draft = self._proposed_call(path, scores, known=1) if more else []
-            else:
-                self.ids.append(path.take(best))
+                row = rows[min(agreed, len(rows)) - 1]
                 if not path.finished:
-                    (row,), scores = self._pass([], CALL_CANVAS, known=1)
-                    draft = self._proposed_call(path, scores, known=1)
+                    fresh = scores[1 + agreed - sure :] if agreed >= sure else scores[:0]
+                    draft = _proposed_call(path, fresh) if len(fresh) else draft.behind(agreed)
             if path.finished:
                 yield self._shown(start)
                 return
 
-    def _proposed_call(self, path: CallPath, scores: Tensor, known: int) -> list[int]:
-        """The best accepted way on through a canvas, whose first `known` tokens are the last ones written."""
-        size = min(len(scores), path.left + known)
-        best = best_path(
-            torch.log_softmax(scores[:size], -1).numpy(),
-            path.automaton,
-            [*self.ids[len(self.ids) - known :], *[None] * (size - known)],
-            path.before if known else path.state,
-            open_end=True,
-            budget_after=path.left + known - size,
-            score_fill=True,
-        )
-        return [int(token) for token in best.tokens[known : best.length]]
+    def _checked(self, tokens: list[int], size: int, sure: int) -> tuple[list[Tensor], Tensor]:
+        """Scores behind each of the tokens but an end mark; the first of them is the last one written.
 
-    def _checked(self, draft: list[int], size: int) -> tuple[list[Tensor], Tensor]:
-        """The causal mode's scores behind each of the draft but its end mark, and a canvas behind that."""
-        body = draft[:-1] if draft[-1] in (END, CALL) else draft
-        if not body:
-            return [], torch.empty(0, 0)
-        rows, scores = self._pass(body, size, known=1)
+        And those of a canvas, which begins with the last of the first `sure` tokens.
+        """
+        body = tokens[:-1] if tokens[-1] in (END, CALL) else tokens
+        rows, scores = self._pass(body[1:], size, 1 + len(body) - min(sure, len(body)), len(body))
         return list(rows), scores
 
-    def _pass(self, draft: list[int], size: int, known: int) -> tuple[Tensor, Tensor]:
-        """Read all that is written and a draft; scores behind the draft's tokens, and of a canvas behind it.
+    def _pass(self, draft: list[int], size: int, known: int, count: int = 1) -> tuple[Tensor, Tensor]:
+        """Read all that is written and a draft, and write a canvas that begins `known` tokens before the end.
 
-        Without a draft the scores are those behind the last token written (1, vocab).
+        Its first token, if it is one of those that are read, stands on it; the others are open. Scores behind
+        the last `count` tokens read, and of the canvas.
         """
         self.forwards += 1
         ids = self.base + self.ids + draft
+        start = len(ids) - known
         canvas = torch.full((size,), MASK)
-        canvas[:known] = torch.tensor(ids[len(ids) - known :])
-        return self.c.sync_and_draft(ids, canvas, known, max(1, len(draft)))
+        if known:
+            canvas[0] = ids[start]
+        return self.c.sync_and_draft(ids, canvas, start, count)
+
+
+def _proposed_call(path: CallPath, scores: Tensor) -> Proposal:
+    """The best accepted way on through the open places of a canvas, by their scores (n, vocab)."""
+    size = min(len(scores), path.left)
+    logs = torch.log_softmax(scores[:size], -1).numpy()
+    best = best_path(
+        logs, path.automaton, [None] * size, path.state, open_end=True, budget_after=path.left - size,
+        score_fill=True,
+    )  # fmt: skip
+    tokens = [int(token) for token in best.tokens[: best.length]]
+    return Proposal(tokens, [math.exp(logs[place, token]) for place, token in enumerate(tokens)])
 
 
 def _up_to_the_end(tokens: list[int]) -> list[int]:

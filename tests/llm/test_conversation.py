@@ -18,6 +18,7 @@ from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.llm.local import LocalModel
 from stretto.llm.tokenizer import CALL, END, MARKS, PADS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
+from stretto.llm.verify import STALE, Proposal
 
 
 @dataclass
@@ -304,6 +305,15 @@ def test_verified_canvases_say_what_the_causal_mode_says(seed: int) -> None:
     causal.close()
 
 
+def test_a_proposal_is_checked_as_far_as_it_may_be_right() -> None:
+    sure = Proposal([5, 6, 7, 8], [0.1, 0.9, 0.5, 0.01])
+    assert sure.put(5) == ([5, 6, 7], 2), "the first is known to be right, the last is not worth it"
+    assert sure.put(9) == ([9, 6, 7, 8], 1), "what stands behind a wrong token may still be right"
+    assert sure.behind(2) == Proposal([7, 8], [0.5, 0.01])
+    assert Proposal([], []).put(4) == ([4], 1)
+    assert len(Proposal(list(range(20, 40)), [0.5] * 20).put(1)[0]) == 1 + STALE
+
+
 def test_a_draft_that_agrees_costs_one_forward_a_canvas(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,13 +328,13 @@ def test_a_draft_that_agrees_costs_one_forward_a_canvas(
         real, base = conversation.sync_and_draft, len(conversation.prompt())
         kinds: list[int] = []
 
-        def agreeing(ids: list[int], canvas: torch.Tensor, known: int = 0, count: int = 1) -> Any:
-            rows, scores = real(ids, canvas, known, count)
+        def agreeing(ids: list[int], canvas: torch.Tensor, begin: int, count: int = 1) -> Any:
+            rows, scores = real(ids, canvas, begin, count)
             kinds.append(count)
             for place in range(len(canvas)):
-                at = len(ids) - base - known + place
+                at = begin - base + place
                 scores[place] = 0.0
-                scores[place, said[at] if at < len(said) else PADS[0]] = 9.0
+                scores[place, said[at] if at < len(said) else PADS[0]] = 50.0
             return rows, scores
 
         monkeypatch.setattr(conversation, "sync_and_draft", agreeing)

@@ -126,24 +126,25 @@ def test_what_is_believed_of_a_place_is_taken_in_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize("known", [0, 1, 2])
+@pytest.mark.parametrize("known", [0, 1, 2, 3])
 def test_reading_and_writing_at_once_equals_one_after_the_other(shifted: bool, known: int) -> None:
     torch.manual_seed(0)
     model = Transformer(replace(TINY, shifted=shifted)).eval().requires_grad_(False)
     before, tokens, masks = [3, 4, 5, 6], [7, 8, 9], [1] * 5
-    canvas = torch.tensor([*tokens[len(tokens) - known :], *masks])
+    start = len(before) + len(tokens) - known
+    canvas = torch.tensor([*tokens[len(tokens) - known :][:1], *masks])
     cache = model.new_cache(64)
     model.read(torch.tensor(before), cache)
-    reading, writing = model.read_and_write(torch.tensor(tokens), canvas, cache, known)
+    reading, writing = model.read_and_write(torch.tensor(tokens), canvas, cache, start)
     torch.testing.assert_close(reading, whole(model, [*before, *tokens])[len(before) :], **CLOSE)
     other = model.new_cache(64)
-    model.read(torch.tensor([*before, *tokens][: len(before) + len(tokens) - known]), other)
+    model.read(torch.tensor([*before, *tokens][:start]), other)
     torch.testing.assert_close(writing, model.write(canvas, other), **CLOSE)
     assert cache.length == len(before) + len(tokens)
     after = model.read(torch.tensor([2, 3]), cache)
     torch.testing.assert_close(after, whole(model, [*before, *tokens, 2, 3])[-2:], **CLOSE)
     with pytest.raises(ValueError, match="do not fit a cache of 64"):
-        model.read_and_write(torch.tensor([1] * 60), canvas, cache, known)
+        model.read_and_write(torch.tensor([1] * 60), canvas, cache, start)
 
 
 def test_an_overfull_cache_says_so(model: Transformer) -> None:
