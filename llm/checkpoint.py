@@ -73,6 +73,21 @@ def export(folder: str | Path, model: Transformer, part_bytes: int = 32 << 20) -
     return names
 
 
+def averaged(before: Transformer, after: Transformer, share: float) -> Transformer:
+    """`after`, with a `share` (0..1) of weights that learning had changed less put back.
+
+    Fine-tuning forgets; between both ends lies much of what each can do (WiSE-FT, Wortsman et al. 2022).
+    Raises CheckpointError for models of different shapes.
+    """
+    if before.config != after.config:
+        raise CheckpointError("weights of different shapes cannot be averaged: give those it went on from")
+    old = dict(before.named_parameters())
+    with torch.no_grad():
+        for name, weight in after.named_parameters():  # a tied head is named once
+            weight.lerp_(old[name], share)
+    return after
+
+
 def _stored(config: Config, weights: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
     return ((n, t) for n, t in weights.items() if not (config.tied and n == "lm_head.weight"))
 

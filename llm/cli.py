@@ -76,6 +76,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export = commands.add_parser("export", help="weights to ship: int8, in parts")
     export.add_argument("model", metavar="DIR", help="folder of a trained model")
     export.add_argument("--out", required=True, help="folder for the parts and config.json")
+    export.add_argument(
+        "--before", metavar="DIR", help="weights that it went on from, to be averaged with it"
+    )
+    export.add_argument("--share", type=float, default=0.5, help="of DIR, where --before is given")
     export.set_defaults(run=run_export)
 
 
@@ -104,10 +108,15 @@ def _complain(command: str, message: object) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write a trained model as it ships; 2 for a folder without one."""
-    from stretto.llm.checkpoint import CheckpointError, export, load
+    from stretto.llm.checkpoint import CheckpointError, averaged, export, load
 
+    if not 0 <= args.share <= 1:
+        return _complain("export", f"--share {args.share}: give a share from 0 to 1")
     try:
-        files = export(args.out, load(args.model))
+        model = load(args.model)
+        if args.before:
+            model = averaged(load(args.before), model, args.share)
+        files = export(args.out, model)
     except CheckpointError as error:
         return _complain("export", error)
     sizes = {name: (Path(args.out) / name).stat().st_size for name in files}

@@ -154,9 +154,23 @@ CPU_BROAD = replace(
     eval_batches=8,
 )
 
+ANNEALED = {name: 0.4 * share for name, share in BROAD.items()}
+
+CPU_ANNEAL = replace(
+    CPU_BROAD,
+    steps=300,
+    adam_lr=2e-4,
+    shares={**ANNEALED, "concierge": 1 - sum(ANNEALED.values())},
+    opened=1.0,
+    drills=((0, 0.08),),
+    ema=0.99,
+)
+"""After `cpu-broad`: mostly the concierge again, at a lower rate, for what the model is shipped to do."""
+
 PRESETS = {
     "cpu-half": CPU_HALF,
     "cpu-broad": CPU_BROAD,
+    "cpu-anneal": CPU_ANNEAL,
     "ar-twin": replace(CPU_HALF, steps=240, opened=0.0),
     "distil": replace(
         CPU_HALF,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,27 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
     for name, tensor in loaded.state_dict().items():
         torch.testing.assert_close(tensor, saved[name], rtol=1e-2, atol=1e-3)
     assert loaded.lm_head.weight is loaded.embed_tokens.weight
+
+
+def test_weights_are_averaged_with_those_they_went_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = {name: Transformer(TINY) for name in ("before", "after")}
+    for name, model in models.items():
+        save(tmp_path / name, TINY, model.state_dict())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true", default=True)
+    register(parser.add_subparsers())
+    flags = ["--before", str(tmp_path / "before"), "--share", "0.25", "--out", str(tmp_path / "both")]
+    args = parser.parse_args(["llm", "export", str(tmp_path / "after"), *flags])
+    assert args.run(args) == 0
+    both = load(tmp_path / "both").state_dict()
+    for name, after in models["after"].state_dict().items():
+        wanted = 0.75 * after + 0.25 * models["before"].state_dict()[name]
+        torch.testing.assert_close(both[name], wanted, rtol=0.02, atol=0.01)
+    assert args.run(argparse.Namespace(**{**vars(args), "share": 2.0})) == 2
+    save(tmp_path / "before", replace(TINY, layers=2), Transformer(replace(TINY, layers=2)).state_dict())
+    assert args.run(args) == 2 and "different shapes" in capsys.readouterr().err
 
 
 def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
