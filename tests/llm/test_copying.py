@@ -112,7 +112,7 @@ def test_a_renamed_result_stays_what_it_is_and_a_value_what_was_said() -> None:
     for seed in range(10):
         one = rename(dialogue, names, ["Mix", "Aven"], ["ol"], random.Random(seed))["messages"]
         title, artist, note = one[2]["tool_calls"][0]["arguments"].values()
-        assert note == "Not said" and one[1]["content"] == f"Is '{title}' {artist}'s?"
+        assert note == "Nothing Said" and one[1]["content"] == f"Is '{title}' {artist}'s?"
         assert json.loads(one[3]["content"]) == {"grit": True, "title": title, "by": f"x\n{artist}"}
         changed += title != "True Grit"
     assert changed > 5
