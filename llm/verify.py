@@ -10,7 +10,7 @@ self-speculation.)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
@@ -89,13 +89,7 @@ class VerifiedWriting(Writing):
             if following not in (END, CALL):
                 tokens, sure = draft.put(following)
                 rows, scores = self._checked(tokens, SAY_CANVAS, sure)
-                agreed = 1
-                for behind, token in zip(rows, tokens[1:], strict=False):
-                    if not right(behind, token):
-                        break
-                    self.ids.append(token)
-                    agreed += 1
-                row = rows[min(agreed, len(rows)) - 1]
+                agreed, row = self._kept(rows, tokens, right)
                 draft = proposed(scores[1 + agreed - sure :]) if agreed >= sure else draft.behind(agreed)
             if self.ids[-1] in (END, CALL):
                 yield self._shown(start)
@@ -106,6 +100,14 @@ class VerifiedWriting(Writing):
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
         path = CallPath(self.c.model.vocabulary.compile(tool.parameters))
         prior = self._prior(tool)
+
+        def taken(row: Tensor, drafted: int) -> bool:
+            """The drafted token is the likeliest, and the call goes on with it."""
+            same = path.likeliest(row, prior(self.ids[start:])) == drafted
+            if same:
+                path.take(drafted)
+            return same
+
         (row,), scores = self._pass([], CALL_CANVAS, 0)
         draft = _proposed_call(path, scores)
         while True:
@@ -115,19 +117,26 @@ class VerifiedWriting(Writing):
             if not path.finished:
                 tokens, sure = draft.put(following)
                 rows, scores = self._checked(tokens, CALL_CANVAS, sure)
-                agreed = 1
-                for behind, token in zip(rows, tokens[1:], strict=False):
-                    if path.likeliest(behind, prior(self.ids[start:])) != token:
-                        break
-                    self.ids.append(path.take(token))
-                    agreed += 1
-                row = rows[min(agreed, len(rows)) - 1]
+                agreed, row = self._kept(rows, tokens, taken)
                 if not path.finished:
                     fresh = scores[1 + agreed - sure :] if agreed >= sure else scores[:0]
                     draft = _proposed_call(path, fresh) if len(fresh) else draft.behind(agreed)
             if path.finished:
                 yield self._shown(start)
                 return
+
+    def _kept(
+        self, rows: list[Tensor], tokens: list[int], stays: Callable[[Tensor, int], bool]
+    ) -> tuple[int, Tensor]:
+        """Write the tokens behind the first, which is written, as long as they stay; how many stand, and the
+        scores behind the last of them."""
+        agreed = 1
+        for behind, token in zip(rows, tokens[1:], strict=False):
+            if not stays(behind, token):
+                break
+            self.ids.append(token)
+            agreed += 1
+        return agreed, rows[min(agreed, len(rows)) - 1]
 
     def _checked(self, tokens: list[int], size: int, sure: int) -> tuple[list[Tensor], Tensor]:
         """Scores behind each of the tokens but an end mark; the first of them is the last one written.

@@ -129,9 +129,8 @@ class Mix:
     `share`: of the agent's segments that become a canvas; the others are only read. `drafted`: of the
     canvases that are as a sampler opens them: of its size, anywhere in a turn, nothing known but what is
     written. `stale`: of the replies' canvases on which an earlier reply stands, as a draft made in mid-turn
-    does once the caller went on.
-    `complementary`: of the corrupted canvases that stand there twice, masked once in these places and once in
-    all others (LLaDA 2.0).
+    does once the caller went on. `complementary`: of the corrupted canvases that stand there twice, masked
+    once in these places and once in all others (LLaDA 2.0).
     """
 
     share: float = 1.0
