@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from stretto.agent import events
 from stretto.agent.canned import Canned
-from stretto.agent.history import History
+from stretto.agent.history import History, told
 from stretto.agent.patience import PatienceOptions
 from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord, TurnRecord
@@ -32,8 +32,9 @@ class SessionOptions:
     The silences and `p_end`: see `TurnOptions`. `speculate`: prepare replies at soft ends.
     `silence_prompt_s`: a caller silent for so long is asked once; after `silence_prompts` of them the
     agent says goodbye. `caller_gone_s`: the call ends when no frame arrived for so long.
-    `one_moment_ms`: a tool that runs for longer is covered by a canned sentence, if the model said nothing
-    itself. `rate`: of the agent's audio, Hz; None for the voice's own.
+    `respond`: answer every turn of the caller; else only when told to (`Session.respond`). `interruptible`:
+    a caller who speaks stops the agent. `one_moment_ms`: a tool that runs for longer is covered by a canned
+    sentence, if the model said nothing itself. `rate`: of the agent's audio, Hz; None for the voice's own.
     """
 
     system: str = "You are a helpful voice agent. Plain spoken English, short."
@@ -47,6 +48,8 @@ class SessionOptions:
     p_end_sure: float = TurnOptions.p_end_sure
     p_end_unfinished: float = TurnOptions.p_end_unfinished
     speculate: bool = True
+    respond: bool = True
+    interruptible: bool = True
     draft_deadline_ms: float | None = None
     max_tool_rounds: int = 3
     one_moment_ms: float = 1500.0
@@ -132,6 +135,10 @@ class Call:
     readers: list[EventStream] = field(default_factory=list)
     model: asyncio.Lock = field(default_factory=asyncio.Lock)
     """A conversation does one thing at a time."""
+    replies: int = 0
+    """Begun so far."""
+    edited: bool = False
+    """The history was changed behind the conversation's back: see `catch_up`."""
     _failed: set[tuple[str, str]] = field(default_factory=set)
 
     def ms(self, at: float | None = None) -> float:
@@ -154,6 +161,15 @@ class Call:
         self._failed.add((part, message))
         log.warning("%s failed: %s", part, message)
         self.emit(events.Failure(at_ms=self.ms(), part=part, message=message))
+
+    async def catch_up(self, open_turn: int | None = None) -> None:
+        """Have the conversation take the history as it was edited; hold `model` meanwhile.
+
+        Words of the turn `open_turn` are left out: the model hears them next.
+        """
+        if self.edited:
+            self.edited = False
+            await self.conversation.restore(told(self.history.messages, open_turn))
 
     def end(self, reason: str) -> None:
         """End the call; the first reason counts."""

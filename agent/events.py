@@ -28,7 +28,7 @@ class SessionStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallerSpeaking(Event):
-    """The caller began (or went on) to speak; `began_ms` is where in the audio."""
+    """The caller began a turn; `began_ms` is where in the audio."""
 
     turn: int
     began_ms: float
@@ -86,10 +86,14 @@ class DraftReady(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DraftDropped(Event):
-    """The caller went on, and what was prepared at that soft end is void."""
+    """The caller went on, and what was prepared at that soft end is void.
+
+    `reopened`: the turn was taken to be over (`Committed`) and goes on nevertheless.
+    """
 
     turn: int
     revision: int
+    reopened: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,34 @@ class TurnIgnored(Event):
     """A sound without words (noise, a cough): no turn was made of it."""
 
     turn: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering(Event):
+    """A reply (counted from 1) may be heard from now on: its caller turn is over, or it needs none."""
+
+    turn: int
+    reply: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered(Event):
+    """Nothing more comes of a reply. `interrupted`: the caller, or who leads the call, cut it short.
+
+    A reply that ends the call has none: `HangUp` comes last.
+    """
+
+    turn: int
+    reply: int
+    interrupted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolRound(Event):
+    """Tools run now, all at once; a `ToolStarted` for each follows."""
+
+    turn: int
+    call_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

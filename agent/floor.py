@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 from stretto.agent import events, turn
 from stretto.agent.call import Call
 from stretto.agent.endings import asks_for_digits
-from stretto.agent.hearing import Hearing
+from stretto.agent.hearing import FRAME_S, Hearing
 from stretto.agent.interruption import AgentAudible, AgentSilent, Interrupting, Interruption
 from stretto.agent.replying import Reply
-from stretto.agent.speaking import Mouth, Sink, Utterance, Voice
+from stretto.agent.speaking import Mouth, Outlet, Sink, Utterance, Voice
 from stretto.agent.speculation import Key
 from stretto.agent.timeline import TurnRecord
 from stretto.agent.turn import TurnMachine, TurnState
+from stretto.audio.pcm import Frame
 from stretto.audio.vad import SpeechEnded, SpeechStarted
 from stretto.tools.runner import ToolRunner
 
@@ -26,16 +27,24 @@ GRACE_S = 6.0
 class Floor:
     """One per call. Synchronous but for replies: between an event and what follows nothing else runs."""
 
-    def __init__(self, call: Call, hearing: Hearing, voice: Voice, sink: Sink, runner: ToolRunner) -> None:
+    def __init__(
+        self,
+        call: Call,
+        hearing: Hearing,
+        voice: Voice,
+        sink: Sink,
+        runner: ToolRunner,
+        outlet: Outlet | None = None,
+    ) -> None:
         options = call.options
-        self.mouth = Mouth(voice, sink, call.clock, self, options.rate, options.synthesiser_timeout_s)
+        self.mouth = Mouth(voice, sink, call.clock, self, options.rate, options.synthesiser_timeout_s, outlet)
+        self.runner = runner
         self.tasks: asyncio.TaskGroup | None = None
         """Owns the replies while the call runs."""
         self.now = 0.0
         """Time of the caller's audio processed so far, seconds on the clock."""
         self._call = call
         self._hearing = hearing
-        self._runner = runner
         self._turns = TurnMachine(options.turn_options())
         self._interruption = Interruption()
         self._turn = TurnRecord(0)
@@ -85,6 +94,54 @@ class Floor:
         elif ends is not None:
             self._call.end(ends)
 
+    def respond(self) -> None:
+        """Let the agent say what is next, without a new turn of the caller."""
+        record = TurnRecord(self._turns.turn, committed_ms=self._call.ms())
+        self._call.record.turns.append(record)
+        reply = self._reply_to(record)
+        reply.commit()
+        self._start(reply, reply.go_on())
+
+    def cancel(self) -> None:
+        """Whatever the agent is about to say or says is cut short; what was heard of it stays."""
+        self.mouth.stop()
+        reply = self._newest()
+        while reply is not None and not reply.over:
+            if reply.committed:
+                reply.interrupt()
+            reply = reply.after
+
+    def lead(self, options: turn.TurnOptions) -> None:
+        """Take turns in another way from now on."""
+        self._turns.options = options
+
+    @property
+    def undecided(self) -> bool:
+        """The caller fell silent, and whether the turn is over is not known yet."""
+        return self._turns.state is TurnState.MAYBE_END
+
+    def spoken(self, frames: Sequence[Frame]) -> None:
+        """A whole turn of the caller at once, from a line on which nobody listens for its end."""
+        self._feed(turn.Sealed())
+        self._feed(SpeechStarted(frames[0].at))
+        self._hearing.pause(True)  # no partials: all of it is there
+        for frame in frames:
+            self._hearing.feed(frame)
+        self.now = max(self.now, frames[-1].at + FRAME_S)
+        self._feed(SpeechEnded(frames[-1].at + FRAME_S))
+        self._feed(turn.Over())
+
+    def discard(self) -> None:
+        """Forget what the caller says in the open turn."""
+        self._hearing.lost()
+        self._feed(turn.Cleared())
+
+    def over(self) -> None:
+        """Whoever leads the call says that the caller's turn is over."""
+        if self._turns.state is TurnState.CALLER_SPEAKING:
+            self._feed(SpeechEnded(self.now))
+        self._feed(turn.Over())
+
     def close(self, text: str, ends: str) -> None:
         """The last words: whatever goes on is cut short, and nobody interrupts them."""
         self._withdraw()
@@ -111,7 +168,9 @@ class Floor:
 
     def _interrupting(self, event: Interrupting | None) -> None:
         for _stop in self._interruption.feed(event, self.now):
-            if not self._closing and self.mouth.stop() is not None:
+            if self._closing or not self._call.options.interruptible:
+                continue
+            if self.mouth.stop() is not None:
                 self._call.emit(events.BargeIn(at_ms=self._call.ms(), turn=self._turns.turn))
 
     def _feed(self, event: turn.TurnEvent | None) -> None:
@@ -125,7 +184,7 @@ class Floor:
         match action:
             case turn.Open(began=began):
                 # A reply that was over before is not resumed after a cough.
-                self._cut = self._newest()
+                self._cut = self._newest() if call.options.interruptible else None
                 if self._cut is not None:
                     self._cut.interrupt()
                 self._turn = TurnRecord(action.turn, speech_start_ms=call.ms(began))
@@ -142,16 +201,17 @@ class Floor:
                 )
                 self._speech_end = end
                 reply = self._reply_to(self._turn)
-                self._start(reply, reply.answer())
+                reply.quiet = not call.options.respond
+                self._start(reply, reply.listen() if reply.quiet else reply.answer())
             case turn.Drop() | turn.Reopen():
                 self._withdraw()
                 call.speculation.drop(key)
                 self._hearing.pause(False)
-                if isinstance(action, turn.Reopen):
+                if reopened := isinstance(action, turn.Reopen):
                     self._turn.reopen()
                     if self._turn in self._call.record.turns:
                         self._call.record.turns.remove(self._turn)
-                call.emit(events.DraftDropped(at_ms=at_ms, turn=key[0], revision=key[1]))
+                call.emit(events.DraftDropped(at_ms=at_ms, turn=key[0], revision=key[1], reopened=reopened))
             case turn.Commit():
                 self._commit(key)
             case turn.Discard():
@@ -189,7 +249,7 @@ class Floor:
         return self._reply
 
     def _reply_to(self, record: TurnRecord) -> Reply:
-        return Reply(self._call, self.mouth, self._runner, record, owner=self, after=self._newest())
+        return Reply(self._call, self.mouth, self.runner, record, owner=self, after=self._newest())
 
     def _start(self, reply: Reply, work: Coroutine[None, None, None]) -> None:
         if self.tasks is None:

@@ -52,6 +52,13 @@ class Hearing:
         self._recognition: Recognition | None = None
         self._not_before = float("-inf")
 
+    def use(self, vad: VoiceActivity, prefix_ms: float) -> None:
+        """Detect speech in another way from now on."""
+        self._vad = vad
+        self._prefix_s = prefix_ms / 1000
+        length = int((self._prefix_s + DETECTION_S) / FRAME_S)
+        self._before = deque(self._before, maxlen=length)
+
     def detect(self, frame: Frame) -> list[SpeechStarted | SpeechEnded]:
         """What the voice activity detector makes of the next frame."""
         return self._vad.feed(frame)

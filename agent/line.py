@@ -31,6 +31,15 @@ class FrameLine:
         self._news.set()
         return fits
 
+    @property
+    def waiting(self) -> int:
+        """Frames that nobody took yet."""
+        return len(self._waiting)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
+
     async def next(self, timeout_s: float) -> Frame | None:
         """The oldest frame; None if none came in time. Lets other tasks run even under a backlog."""
         if self._waiting:
@@ -42,4 +51,4 @@ class FrameLine:
                     await self._news.wait()
             except TimeoutError:
                 return None
-        return self._waiting.popleft()
+        return self._waiting.popleft() if self._waiting else None

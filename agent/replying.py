@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -13,11 +13,11 @@ from stretto.agent.builtin import split
 from stretto.agent.call import Call
 from stretto.agent.speaking import Mouth, Utterance
 from stretto.agent.speculation import Key
-from stretto.agent.timeline import ToolRecord, TurnRecord
+from stretto.agent.timeline import TurnRecord
+from stretto.agent.tool_calls import call_tools, take_results
 from stretto.llm.language_model import Call as ToolCall
-from stretto.llm.language_model import Canvas, Draft
+from stretto.llm.language_model import Canvas, Draft, TurnSignal
 from stretto.tools.runner import ToolRunner
-from stretto.tools.tool import Result
 
 LONGEST_WAIT_S = 60.0
 """No reply waits longer for the end of the caller's turn, or for the reply before it."""
@@ -53,6 +53,10 @@ class Reply:
     ) -> None:
         self.key: Key = (record.turn, record.revision)
         self.record = record
+        call.replies += 1
+        self.number = call.replies
+        self.quiet = False
+        """Listens, and says nothing."""
         self.done = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self._call = call
@@ -81,7 +85,12 @@ class Reply:
 
     def commit(self) -> None:
         """The caller's turn is over: what is held may be heard, tools may run."""
-        self._committed.set()
+        if not self.committed:
+            self._committed.set()
+            if self.quiet:
+                return
+            at_ms = self._call.ms()
+            self._call.emit(events.Answering(at_ms=at_ms, turn=self.record.turn, reply=self.number))
 
     def drop(self) -> None:
         """Withdraw the reply; only before a tool ran."""
@@ -107,6 +116,35 @@ class Reply:
                 await self._reply_to(text)
         except Exception as error:
             self._call.fail("session", error, self.record)
+        finally:
+            self._close()
+
+    async def listen(self) -> None:
+        """Take the caller's words and say nothing: whoever leads the call asks for the reply."""
+        try:
+            with self._call.reporting("session", self.record):
+                if text := await self._owner.transcribe(self.key):
+                    await self._previous()
+                    async with self._thinking():
+                        signal = await self._hear(text)
+                    self._owner.heard(self.key, text, signal.p_end)
+                    await self._until(self._committed)
+                    async with self._thinking():
+                        await self._call.conversation.commit(Draft("", revision=-self.number))
+        finally:
+            self._close()
+
+    async def go_on(self) -> None:
+        """Say what is next without a new turn of the caller."""
+        try:
+            with self._call.reporting("session", self.record):
+                await self._previous()
+                draft: Draft | None = None
+                with self._call.reporting("model", self.record):
+                    async with self._thinking():
+                        await self._call.catch_up()
+                    draft = await self._draft()
+                await self._converse(draft)
         finally:
             self._close()
 
@@ -140,7 +178,7 @@ class Reply:
         rest = cut.text.split()[len(cut.heard.split()) :]
         if not rest or self._interrupted:
             return
-        said = Utterance(" ".join(rest), self.record)
+        said = self._utterance(" ".join(rest))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mouth.speak(said))
             self._mouth.release(said)
@@ -156,6 +194,10 @@ class Reply:
     def _close(self) -> None:
         self.done.set()
         current = asyncio.current_task()
+        if self.committed and not self.quiet and not self._call.over.is_set():
+            cut = self._interrupted or self.record.interrupted or bool(current and current.cancelling())
+            at_ms, turn = self._call.ms(), self.record.turn
+            self._call.emit(events.Answered(at_ms=at_ms, turn=turn, reply=self.number, interrupted=cut))
         if current is None or not current.cancelling():
             self._owner.sealed(self)
 
@@ -176,11 +218,21 @@ class Reply:
             await self._until(self._committed)
         draft: Draft | None = None
         with self._call.reporting("model", self.record):
-            async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
-                signal = await self._call.conversation.hear(text)
+            async with self._thinking():
+                signal = await self._hear(text)
             self._owner.heard(self.key, text, signal.p_end)
             draft = self._adopt(text) or await self._draft()
         await self._converse(draft)
+
+    @asynccontextmanager
+    async def _thinking(self) -> AsyncIterator[None]:
+        """The conversation for oneself, for a limited time. Raises TimeoutError."""
+        async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+            yield
+
+    async def _hear(self, text: str) -> TurnSignal:
+        await self._call.catch_up(self.key[0])
+        return await self._call.conversation.hear(text)
 
     async def _converse(self, draft: Draft | None) -> None:
         """Perform a draft, and those that follow its tools' results; None: the model failed."""
@@ -279,7 +331,7 @@ class Reply:
         said: Utterance | None = None
         async with asyncio.TaskGroup() as group:
             if draft.text.strip():
-                said = Utterance(draft.text.strip(), self.record)
+                said = self._utterance(draft.text.strip())
                 group.create_task(self._mouth.speak(said))
             await self._until(self._committed)
             if said is not None:
@@ -307,8 +359,11 @@ class Reply:
 
     async def _commit(self, draft: Draft, heard: str | None) -> None:
         with self._call.reporting("model", self.record):
-            async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+            async with self._thinking():
                 await self._call.conversation.commit(draft, heard)
+
+    def _utterance(self, text: str, canned: bool = False) -> Utterance:
+        return Utterance(text, self.record, canned, self.number)
 
     def _release(self, utterance: Utterance) -> None:
         self.record.agent = f"{self.record.agent} {utterance.text}".strip()
@@ -326,7 +381,9 @@ class Reply:
             turn.interrupted = turn.interrupted or said.stopped
             turn.heard_until_ms = call.ms(said.heard_until)
             if said.heard:
-                call.history.agent(turn.turn, said.text, said.heard, call.ms(said.released_at), said.canned)
+                said.message = call.history.agent(
+                    turn.turn, said.text, said.heard, call.ms(said.released_at), said.canned
+                )
             self._emit_heard(said)
 
     def _emit_heard(self, said: Utterance) -> None:
@@ -342,7 +399,7 @@ class Reply:
         await self._filled()
         if not text or self._interrupted:
             return
-        said = Utterance(text, self.record, canned=True)
+        said = self._utterance(text, canned=True)
         # A turn that the model spoke in as well is still its own.
         self.record.canned = not self.record.agent
         async with asyncio.TaskGroup() as group:
@@ -351,27 +408,21 @@ class Reply:
         self._note(said)
         if said.heard:
             with self._call.reporting("model", self.record):
-                async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
+                async with self._thinking():
                     await self._call.conversation.say(said.heard)
 
     # ------------------------------------------------------------------ tools
 
     async def _run_tools(self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup | None) -> None:
-        """Run all at once; a long silence is covered. Results go to the model in the order of the calls."""
+        """Run all at once; a long silence is covered. Then the model knows what came of them."""
         finished = asyncio.Event()
         if fillers is not None:
             fillers.create_task(self._cover(finished))
         try:
-            async with asyncio.TaskGroup() as tools:
-                running = [tools.create_task(self._run_tool(call)) for call in calls]
+            results = await call_tools(self._call, self._runner, self.record, calls)
         finally:
             finished.set()
-        for call, task in zip(calls, running, strict=True):
-            text = task.result().text
-            self._call.history.result(self.key[0], call.id, call.name, text, self._call.ms())
-            with self._call.reporting("model", self.record):
-                async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
-                    await self._call.conversation.tool_result(call.id, text)
+        await take_results(self._call, self.record, calls, results)
 
     async def _cover(self, finished: asyncio.Event) -> None:
         options = self._call.options
@@ -380,33 +431,10 @@ class Reply:
                 await finished.wait()
         except TimeoutError:
             if options.canned.one_moment and not self._interrupted:
-                said = self._filler = Utterance(options.canned.one_moment, self.record, canned=True)
+                said = self._filler = self._utterance(options.canned.one_moment, canned=True)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._mouth.speak(said))
                     self._mouth.release(said)
                 if said.error is None:
                     self.record.fillers.append(said.heard)
                     self._emit_heard(said)
-
-    async def _run_tool(self, tool_call: ToolCall) -> Result:
-        call, turn = self._call, self.record
-        record = ToolRecord(tool_call.name, tool_call.arguments, call.ms())
-        turn.tools.append(record)
-        call.history.call(turn.turn, tool_call.id, tool_call.name, tool_call.arguments, call.ms())
-        key: dict[str, Any] = {"turn": turn.turn, "call_id": tool_call.id, "name": tool_call.name}
-        call.emit(events.ToolStarted(at_ms=call.ms(), arguments=tool_call.arguments, **key))
-        try:
-            async with asyncio.timeout(call.options.tool_timeout_s):
-                result = await self._runner.run(tool_call)
-        except Exception as error:
-            message = "it took too long" if isinstance(error, TimeoutError) else str(error)
-            result = Result(None, f"{tool_call.name} failed: {message}.", call.ms() - record.start_ms)
-        record.end_ms = call.ms()
-        record.result, record.error = result.content, result.error
-        if result.error is not None:
-            turn.failures.append(f"tools: {tool_call.name}: {result.error}")
-        ms = record.end_ms - record.start_ms
-        call.emit(
-            events.ToolFinished(at_ms=call.ms(), result=result.content, error=result.error, ms=ms, **key)
-        )
-        return result

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 from stretto.agent import events
 from stretto.agent.builtin import BUILT_IN
@@ -18,18 +21,20 @@ from stretto.agent.hearing import FRAME_S, Hearing, Recogniser, VoiceActivity
 from stretto.agent.history import History
 from stretto.agent.line import FrameLine
 from stretto.agent.patience import Patience, Prompt
-from stretto.agent.speaking import Sink, Voice
+from stretto.agent.speaking import Outlet, Sink, Utterance, Voice
 from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord
 from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
-from stretto.llm.language_model import LanguageModel
+from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.runner import ToolRunner
 from stretto.tools.tool import Tool
 
 __all__ = ["Session", "SessionOptions"]
 
+LONGEST_TURN = 6000
+"""Frames (2 min) of a turn whose end is told; the oldest are dropped."""
 STALL_S = 0.3
 """Without a frame for so long, time is taken from the clock and the caller counts as silent."""
 
@@ -40,6 +45,8 @@ class Session:
     `sink` gets 20 ms of int16 audio at `rate` Hz and the time at which its first sample is due, on `clock`
     (seconds, monotonic). Give the caller's frames to `hear`, with times on the same clock. `bias`: words that
     the recogniser should expect. `transcript_path`: a JSONL file that keeps every message as it is said.
+    `built_in`: of the tools that the session handles itself, those to offer. `outlet`: takes speech ahead of
+    the sink (see `Outlet`).
     Components are shared between calls; the session closes none of them.
     Raises `ValueError` for contradicting options and for two tools of one name.
     """
@@ -54,26 +61,29 @@ class Session:
         tools: Sequence[Tool] = (),
         options: SessionOptions | None = None,
         vad: VoiceActivity | None = None,
+        built_in: Sequence[ToolSpec] = BUILT_IN,
+        outlet: Outlet | None = None,
         clock: Callable[[], float] = time.monotonic,
         bias: Sequence[str] = (),
         transcript_path: str | Path | None = None,
     ) -> None:
         self.options = options or SessionOptions()
-        taken = {spec.name for spec in BUILT_IN} & {tool.spec.name for tool in tools}
-        if taken:
-            raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
+        self._built_in = tuple(built_in)
+        self._model = model
+        self._tools = self._checked(tools)
         vad = vad or VAD(VADOptions(min_silence_ms=self.options.soft_end_ms))
         self._hearing = Hearing(recogniser, vad, bias)
         self._call = Call(
             self.options,
             clock,
-            model.open(self.options.system, [*(tool.spec for tool in tools), *BUILT_IN]),
+            self._opened(self.options.system, self._tools),
             History(transcript_path),
             speculation=Speculation(self.options.speculate),
         )
-        self._runner = ToolRunner(tools)
-        self._floor = Floor(self._call, self._hearing, synthesiser, sink, self._runner)
+        self._runners = [ToolRunner(self._tools)]
+        self._floor = Floor(self._call, self._hearing, synthesiser, sink, self._runners[0], outlet)
         self._line = FrameLine()
+        self._manual: deque[Frame] | None = None
         self._partial: Partial | None = None
         self._partials = asyncio.Event()
         self._running = False
@@ -119,6 +129,128 @@ class Session:
             async with asyncio.timeout(2 * GRACE_S):
                 await self._finished.wait()
 
+    # ------------------------------------------------------------------ leading the call
+
+    @property
+    def history(self) -> History:
+        """What was said so far, as it was heard."""
+        return self._call.history
+
+    @property
+    def backlog(self) -> int:
+        """Frames of the caller's that wait; from `FRAMES_WAITING` on the oldest are lost."""
+        return self._line.waiting
+
+    def say(self, text: str) -> None:
+        """Have the agent say these words; they count as canned."""
+        self._floor.say(text)
+
+    def write(self, text: str, role: Literal["user", "assistant"] = "user") -> dict[str, Any]:
+        """Put words into the history as if they had been said; returns the message. See `respond`."""
+        self._call.edited = True
+        return self.history.written(role, text, self._call.ms())
+
+    def respond(self) -> None:
+        """Let the agent say what is next, without a turn of the caller."""
+        self._floor.respond()
+
+    def cancel(self) -> None:
+        """Cut short what the agent says or is about to say; tools that run are finished."""
+        self._floor.cancel()
+
+    def correct(self, said: Utterance, heard: str) -> None:
+        """The caller heard no more of an utterance than these words; if it is still played, it stops."""
+        if self._floor.mouth.current is said:
+            self._floor.mouth.stop()
+        said.complete, said.stopped = False, True
+        if said.message is None:
+            said.heard = heard  # its reply puts it into the history next
+            return
+        turn, before = said.record, said.heard
+        if before and turn.heard.endswith(before):
+            turn.heard = f"{turn.heard[: -len(before)]}{heard}".strip()
+        said.heard = heard
+        self.history.correct(said.message, heard)
+        self._call.edited = True
+
+    def forget(self, message: dict[str, Any]) -> None:
+        """Take a message out of the history; the model does not know of it any more."""
+        self.history.forget(message)
+        self._call.edited = True
+
+    async def end_turn(self) -> bool:
+        """The caller's turn is over now, whatever the silence; False where no audio waits for an end.
+
+        Raises TimeoutError where the audio before it cannot be worked off.
+        """
+        async with asyncio.timeout(self.options.recogniser_timeout_s + self.options.longest_call_s):
+            while self._line.waiting or (self._manual and self._floor.undecided):  # noqa: ASYNC110
+                await asyncio.sleep(FRAME_S)
+        if self._manual is None:
+            open_turn = self._floor.caller_speaking or self._floor.undecided
+            self._floor.over()
+            return open_turn
+        frames = list(self._manual)
+        self._manual.clear()
+        if frames:
+            self._floor.spoken(frames)
+        return bool(frames)
+
+    def clear(self) -> None:
+        """Forget the caller's audio that is in no committed turn."""
+        self._line.clear()
+        if self._manual is not None:
+            self._manual.clear()
+        else:
+            self._floor.discard()
+
+    async def update(
+        self,
+        options: SessionOptions | None = None,
+        tools: Sequence[Tool] | None = None,
+        vad: VADOptions | None = None,
+        manual: bool | None = None,
+    ) -> None:
+        """Lead the call in another way from now on; the dialogue so far stays known.
+
+        `rate` stays what it was. `manual`: nobody listens for ends of turns, `end_turn` tells them. Raises
+        ValueError as the constructor does, before anything is changed.
+        """
+        options = replace(options or self.options, rate=self.options.rate)
+        turns, patience = options.turn_options(), options.patience()
+        if tools is not None or options.system != self.options.system:
+            offered = self._tools if tools is None else self._checked(tools)
+            conversation = await asyncio.to_thread(self._opened, options.system, offered)
+            async with asyncio.timeout(2 * options.model_timeout_s), self._call.model:
+                old, self._call.conversation = self._call.conversation, conversation
+                self._call.edited = True
+                old.close()
+            if tools is not None:
+                self._tools = offered
+                self._floor.runner = ToolRunner(offered)
+                self._runners.append(self._floor.runner)
+        self.options = self._call.options = options
+        self._floor.lead(turns)
+        if self._running:
+            self._patience = Patience(patience, self._call.started)
+        if vad is not None:
+            self._hearing.use(VAD(vad), vad.prefix_padding_ms)
+        if manual is not None and manual != (self._manual is not None):
+            self.clear()
+            self._manual = deque(maxlen=LONGEST_TURN) if manual else None
+
+    def _checked(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+        taken = {spec.name for spec in self._built_in} & {tool.spec.name for tool in tools}
+        if taken:
+            raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
+        ToolRunner(tools)  # raises for two of one name
+        return tuple(tools)
+
+    def _opened(self, system: str, tools: Sequence[Tool]) -> Conversation:
+        return self._model.open(system, [*(tool.spec for tool in tools), *self._built_in])
+
+    # ------------------------------------------------------------------ the call
+
     async def run(self) -> CallRecord:
         """Pick up, talk until somebody hangs up, and return the record. Call it once."""
         call = self._call
@@ -159,7 +291,8 @@ class Session:
             for reader in call.readers:
                 reader.close()
             self._finished.set()
-            await self._runner.aclose(0.1)
+            for runner in self._runners:
+                await runner.aclose(0.1)
             await asyncio.to_thread(call.history.close)
         return self.record
 
@@ -204,6 +337,9 @@ class Session:
     def _frame(self, frame: Frame) -> None:
         self._frame_at = self._call.clock()
         self._floor.now = frame.at + FRAME_S
+        if self._manual is not None:
+            self._manual.append(frame)
+            return
         for event in self._hearing.detect(frame):
             if isinstance(event, SpeechStarted):
                 self._partial = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from stretto.agent.timeline import TurnRecord
@@ -25,6 +25,19 @@ Sink = Callable[[Int16, float], None]
 """Takes 20 ms of the agent's audio and the time (s, session's clock) at which its first sample is due."""
 
 
+class Outlet(Protocol):
+    """Takes the agent's words as soon as they may be heard and are made, ahead of the paced sink.
+
+    For a line whose other end plays at its own pace: what was heard is still counted at the sink's.
+    """
+
+    def begin(self, utterance: Utterance) -> None: ...
+    def audio(self, utterance: Utterance, chunk: Chunk) -> None: ...
+    def end(self, utterance: Utterance) -> None:
+        """All of it is made, or it was stopped (`Utterance.stopped`) or failed (`Utterance.error`)."""
+        ...
+
+
 class Voice(Protocol):
     """A synthesiser: `stretto.audio.synthesise.Synthesiser` is one."""
 
@@ -38,11 +51,13 @@ class Utterance:
     """Something to say. After `Mouth.speak` returned, `heard` is what of it was played.
 
     Times are seconds on the session's clock. `complete`: played to its end. `error`: synthesis failed.
+    `reply`: the number of the reply that it belongs to. `message`: the history's, once it is there.
     """
 
     text: str
     record: TurnRecord
     canned: bool = False
+    reply: int = 0
     heard: str = ""
     complete: bool = False
     stopped: bool = False
@@ -51,6 +66,7 @@ class Utterance:
     released_at: float | None = None
     audible_at: float | None = None
     heard_until: float | None = None
+    message: dict[str, Any] | None = None
     synthesised: bool = False
     held: list[Chunk] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,6 +92,7 @@ class Mouth:
         listener: VoiceListener,
         rate: int | None = None,
         timeout_s: float = 15.0,
+        outlet: Outlet | None = None,
     ) -> None:
         self.playback = Playback(rate or voice.rate)
         self.current: Utterance | None = None
@@ -83,6 +100,8 @@ class Mouth:
         self._sink = sink
         self._clock = clock
         self._listener = listener
+        self._outlet = outlet
+        self._out: Utterance | None = None
         self._timeout_s = timeout_s
         self._recorded: dict[str, list[Chunk]] = {}
         self._played_until = 0.0
@@ -111,6 +130,7 @@ class Mouth:
             except Exception as error:
                 utterance.error = error
             utterance.synthesised = True
+            self._ended(utterance)
             if utterance.ready_at is None:
                 utterance.ready_at = self._clock()
             async with asyncio.timeout(LONGEST_S):
@@ -132,9 +152,14 @@ class Mouth:
         self.current = utterance
         utterance.released_at = self._clock()
         utterance.released.set()
+        if self._outlet is not None:
+            self._out = utterance
+            self._outlet.begin(utterance)
         for chunk in utterance.held:
-            self.playback.enqueue(chunk, utterance)
+            self._put(utterance, chunk)
         utterance.held.clear()
+        if utterance.synthesised:
+            self._ended(utterance)
         self._listener.voice_released(utterance)
 
     def abandon(self, utterance: Utterance) -> None:
@@ -175,9 +200,20 @@ class Mouth:
         if utterance.ready_at is None:
             utterance.ready_at = self._clock()
         if self.current is utterance:
-            self.playback.enqueue(chunk, utterance)
+            self._put(utterance, chunk)
         elif not utterance.stopped:
             utterance.held.append(chunk)
+
+    def _put(self, utterance: Utterance, chunk: Chunk) -> None:
+        self.playback.enqueue(chunk, utterance)
+        if self._outlet is not None:
+            self._outlet.audio(utterance, chunk)
+
+    def _ended(self, utterance: Utterance) -> None:
+        """Tell the outlet, once, that nothing more of this utterance comes."""
+        if self._outlet is not None and self._out is utterance:
+            self._out = None
+            self._outlet.end(utterance)
 
     def _write(self, frame: Int16, at: float) -> None:
         self._sink(frame, at)
@@ -205,4 +241,5 @@ class Mouth:
         self.current = None
         utterance.released.set()
         utterance.over.set()
+        self._ended(utterance)
         self._listener.voice_over(utterance)

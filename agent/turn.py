@@ -70,7 +70,17 @@ class Sealed:
     """The committed turn cannot be reopened any more: a tool ran, or the reply is over."""
 
 
-TurnEvent = SpeechStarted | SpeechEnded | Heard | ReplyAudible | Sealed
+@dataclass(frozen=True)
+class Over:
+    """Whoever leads the call says that the caller's turn is over: no silence is waited for."""
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """Whoever leads the call wants the open turn forgotten."""
+
+
+TurnEvent = SpeechStarted | SpeechEnded | Heard | ReplyAudible | Sealed | Over | Cleared
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,7 @@ class TurnMachine:
         self._heard: Heard | None = None
         self._reopenable = False
         self._audible_since: float | None = None
+        self._over = False
 
     def feed(self, event: TurnEvent | None, now: float) -> list[TurnAction]:
         """Take an event (None: only time passed) at `now` seconds; what is to be done, in order."""
@@ -162,6 +173,10 @@ class TurnMachine:
                     self._audible_since = now
             case Sealed():
                 self._reopenable = False
+            case Cleared():
+                return self._cleared()
+            case Over():
+                self._over = self.state is TurnState.MAYBE_END
         return self._due(now)
 
     def silence_ms(self) -> float:
@@ -170,6 +185,8 @@ class TurnMachine:
         if heard is None:
             return self.options.longest_silence_ms
         options = self.options
+        if self._over:
+            return 0.0
         if heard.text and looks_unfinished(heard.text, heard.digits_asked):
             return options.unfinished_silence_ms
         if not options.use_p_end or not heard.text:
@@ -201,10 +218,18 @@ class TurnMachine:
         if self.state is not TurnState.CALLER_SPEAKING:
             return []
         self.state = TurnState.MAYBE_END
+        self._over = False
         self.revision += 1
         self._speech_end = at
         self._heard = None
         return [Speculate(self.turn, self.revision, at)]
+
+    def _cleared(self) -> list[TurnAction]:
+        self._reopenable = False
+        if self.state is TurnState.LISTENING:
+            return []
+        self.state = TurnState.LISTENING
+        return [Discard(self.turn, self.revision)]
 
     def _due(self, now: float) -> list[TurnAction]:
         # A hair of tolerance: times are sums of 20 ms frames.

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.denoise import EFFORT, Budget, Pass, write_call, write_words
-from stretto.llm.format import Segment, say_segment, system_segment, tool_segment, user_segment
+from stretto.llm.format import (
+    Segment,
+    message_segments,
+    say_segment,
+    system_segment,
+    tool_segment,
+    user_segment,
+)
 from stretto.llm.language_model import Call, Canvas, Draft, Effort, Settled, ToolSpec, TurnSignal
 from stretto.llm.spans import SpanPrior
 from stretto.llm.tokenizer import CALL, END, MASK, SAY
@@ -127,7 +135,9 @@ class Writing:
         head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
         self.segments.append(Segment("call", head, tuple(self.ids[start:])))
         _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
-        self.calls.append(Call(f"call_{self.c.revision}_{len(self.calls)}", tool.name, arguments))
+        self.calls.append(
+            Call(f"call_{self.c.name}_{self.c.revision}_{len(self.calls)}", tool.name, arguments)
+        )
         return self.ids[-1] == CALL
 
     def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
@@ -192,6 +202,8 @@ class LocalConversation:
     def __init__(self, model: LocalModel, system: str, tools: Sequence[ToolSpec]) -> None:
         self.model, self.tools = model, list(tools)
         self.revision = 0
+        self.name = secrets.token_hex(4)
+        """Part of the ids of its calls, which are unique."""
         self._system = system_segment(model.tokenizer, system, tools)
         self._context = max(model.context, len(self._system.ids) + LONGEST_TURN + LONGEST_WORDS)
         longest = self._context + LONGEST_TURN + LONGEST_REPLY + LONGEST_CALL + CALL_CANVAS
@@ -347,6 +359,16 @@ class LocalConversation:
             if name is None:
                 raise KeyError(f"no committed call {call_id!r}: commit its draft before its result")
             self._turns.append(_Turn([tool_segment(self.model.tokenizer, name, content)]))
+
+    async def restore(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Take these messages for the history; see `Conversation.restore`. What is the same stays read."""
+        schemas = {tool.name: tool.parameters for tool in self.tools}
+        async with self._busy:
+            self._names = {
+                call["id"]: call["name"] for message in messages for call in message.get("tool_calls") or []
+            }
+            told = [message_segments(self.model.tokenizer, message, schemas) for message in messages]
+            self._turns = [_Turn(segments) for segments in told if segments]
 
     def _keep_pending(self) -> None:
         if self._pending is not None:

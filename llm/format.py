@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, Literal
 
 from stretto.llm.constraints.call_text import compact_json, serialise_call, spaced
@@ -170,24 +170,26 @@ def dialogue_segments(tokenizer: Tokenizer, dialogue: Mapping[str, Any]) -> list
     schemas = {t.name: t.parameters for t in tools}
     messages = list(dialogue["messages"])
     system = messages.pop(0)["content"] if messages and messages[0]["role"] == "system" else ""
-    segments = [system_segment(tokenizer, system, tools)]
-    for message in messages:
-        role, content = message["role"], (message.get("content") or "").strip()
-        if role == "user":
-            pauses = tuple(_at_pause(tokenizer, *pause) for pause in message.get("pauses", ()))
-            segments.append(replace(user_segment(tokenizer, content), pauses=pauses))
-        elif role == "tool":
-            segments.append(tool_segment(tokenizer, message.get("name", "tool"), content))
-        else:
-            turn = _turn_segments(tokenizer, message, schemas)
-            if "own" in message:
-                own = _turn_segments(tokenizer, message["own"], schemas)
-                paired = zip_longest(turn, own[: len(turn)])
-                turn = [
-                    replace(s, own=o.body) if o is not None and o.head == s.head else s for s, o in paired
-                ]
-            segments += [replace(s, learn=not message.get("slip", False)) for s in turn]
-    return segments
+    spoken = (message_segments(tokenizer, message, schemas) for message in messages)
+    return [system_segment(tokenizer, system, tools), *chain.from_iterable(spoken)]
+
+
+def message_segments(
+    tokenizer: Tokenizer, message: Mapping[str, Any], schemas: Mapping[str, Mapping[str, Any]]
+) -> list[Segment]:
+    """One message of a dialogue, other than the system's; `schemas`: the tools' parameters by name."""
+    role, content = message["role"], (message.get("content") or "").strip()
+    if role == "user":
+        pauses = tuple(_at_pause(tokenizer, *pause) for pause in message.get("pauses", ()))
+        return [replace(user_segment(tokenizer, content), pauses=pauses)]
+    if role == "tool":
+        return [tool_segment(tokenizer, message.get("name", "tool"), content)]
+    turn = _turn_segments(tokenizer, message, schemas)
+    if "own" in message:
+        own = _turn_segments(tokenizer, message["own"], schemas)
+        paired = zip_longest(turn, own[: len(turn)])
+        turn = [replace(s, own=o.body) if o is not None and o.head == s.head else s for s, o in paired]
+    return [replace(s, learn=not message.get("slip", False)) for s in turn]
 
 
 def _turn_segments(

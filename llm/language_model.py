@@ -97,7 +97,8 @@ class Conversation(Protocol):
         """Put a draft into the history. `heard` is the part that was played (None: all).
 
         Called again with the same draft it replaces what the history holds of it, so a session
-        commits when a turn begins and corrects when the caller cut it short.
+        commits when a turn begins and corrects when the caller cut it short. A draft without words and
+        calls keeps what was heard and adds no answer to it.
         """
         ...
 
@@ -107,6 +108,15 @@ class Conversation(Protocol):
 
     async def tool_result(self, call_id: str, content: str) -> None:
         """Add a result (JSON text) of a committed call, in the order of the calls."""
+        ...
+
+    async def restore(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Take these messages for the history, whatever it was: they were edited, or are of another call.
+
+        Each has a `role`: user or assistant with `content`, assistant with `tool_calls` (`id`, `name`,
+        `arguments`) as well, tool with `content`, `name` and `tool_call_id`. Drafts that were committed
+        before are no more known; words that are being heard stay.
+        """
         ...
 
     def close(self) -> None: ...

@@ -214,6 +214,9 @@ class ScriptedConversation:
     async def tool_result(self, call_id: str, content: str) -> None:
         self.log.append(("result", call_id, content))
 
+    async def restore(self, messages: Sequence[Any]) -> None:
+        self.log.append(("restore", [(m["role"], m["content"]) for m in messages]))
+
     def close(self) -> None:
         self.closed = True
 
@@ -230,6 +233,7 @@ class ScriptedModel:
     def open(self, system: str, tools: Sequence[Any]) -> ScriptedConversation:
         self.conversation = ScriptedConversation(self)
         self.tools = [tool.name for tool in tools]
+        self.system = system
         return self.conversation
 
     def next_reply(self, conversation: ScriptedConversation) -> Any:
@@ -252,6 +256,9 @@ class Stage:
     transcript_path: Any = None
     recogniser_delay: float = 0.15
     setup: Callable[[Stage], None] | None = None
+    acts: Sequence[tuple[float, Callable[[Session], Any]]] = ()
+    """What whoever leads the call does, and when (s after the pick-up)."""
+    outlet: Any = None
     events: list[Event] = field(default_factory=list)
     audio: list[tuple[float, np.ndarray]] = field(default_factory=list)
     tasks_left: list[Any] = field(default_factory=list)
@@ -274,6 +281,7 @@ class Stage:
             sink=lambda frame, at: self.audio.append((at - self.session.started, frame)),
             clock=loop.time,
             transcript_path=self.transcript_path,
+            outlet=self.outlet,
         )
         if self.setup is not None:
             self.setup(self)
@@ -300,6 +308,10 @@ class Stage:
         while True:
             at = count * 0.02
             await asyncio.sleep(max(0.0, start + at + 0.02 - loop.time()))
+            for _, act in [(when, act) for when, act in self.acts if count == round(when / 0.02)]:
+                done = act(self.session)
+                if asyncio.iscoroutine(done):
+                    await done
             if self.until is not None and at >= self.until:
                 await self.session.hang_up()
                 return

@@ -54,6 +54,9 @@ class ScriptedConversation:
     async def tool_result(self, call_id: str, content: str) -> None:
         self.results.append(json.loads(content))
 
+    async def restore(self, messages: Sequence[Any]) -> None:
+        self.said = [m["content"] for m in messages if m["role"] == "assistant"]
+
     def close(self) -> None:
         return None
 
