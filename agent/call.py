@@ -133,6 +133,7 @@ class Call:
     started: float = 0.0
     over: asyncio.Event = field(default_factory=asyncio.Event)
     readers: list[EventStream] = field(default_factory=list)
+    watchers: list[Callable[[events.Event], None]] = field(default_factory=list)
     model: asyncio.Lock = field(default_factory=asyncio.Lock)
     """A conversation does one thing at a time."""
     replies: int = 0
@@ -148,6 +149,11 @@ class Call:
     def emit(self, event: events.Event) -> None:
         for reader in self.readers:
             reader.put(event)
+        for tell in self.watchers:
+            try:
+                tell(event)
+            except Exception:  # whoever watches must not break the call
+                log.exception("a watcher failed at %s", type(event).__name__)
 
     def fail(self, part: str, error: BaseException | str, turn: TurnRecord | None = None) -> None:
         """Report that a part failed; the call goes on. The same failure is told once a turn."""

@@ -44,6 +44,11 @@ class CallerPartial(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallerSilent(Event):
+    """Nobody said anything for the prompt's time (`SessionOptions.silence_prompt_s`): the agent asks."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SoftEnd(Event):
     """The caller fell silent; a reply is prepared. `speech_end_ms`: the last speech sample."""
 

@@ -331,7 +331,7 @@ class Reply:
         said: Utterance | None = None
         async with asyncio.TaskGroup() as group:
             if draft.text.strip():
-                said = self._utterance(draft.text.strip())
+                said = self._utterance(draft.text.strip(), last=not calls)
                 group.create_task(self._mouth.speak(said))
             await self._until(self._committed)
             if said is not None:
@@ -362,8 +362,8 @@ class Reply:
             async with self._thinking():
                 await self._call.conversation.commit(draft, heard)
 
-    def _utterance(self, text: str, canned: bool = False) -> Utterance:
-        return Utterance(text, self.record, canned, self.number)
+    def _utterance(self, text: str, canned: bool = False, last: bool = True) -> Utterance:
+        return Utterance(text, self.record, canned, self.number, last)
 
     def _release(self, utterance: Utterance) -> None:
         self.record.agent = f"{self.record.agent} {utterance.text}".strip()
@@ -431,7 +431,7 @@ class Reply:
                 await finished.wait()
         except TimeoutError:
             if options.canned.one_moment and not self._interrupted:
-                said = self._filler = self._utterance(options.canned.one_moment, canned=True)
+                said = self._filler = self._utterance(options.canned.one_moment, canned=True, last=False)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._mouth.speak(said))
                     self._mouth.release(said)

@@ -28,8 +28,7 @@ from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
-from stretto.tools.runner import ToolRunner
-from stretto.tools.tool import Tool
+from stretto.tools.runner import AnyTool, ToolRunner
 
 __all__ = ["Session", "SessionOptions"]
 
@@ -58,7 +57,7 @@ class Session:
         synthesiser: Voice,
         model: LanguageModel,
         sink: Sink,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[AnyTool] = (),
         options: SessionOptions | None = None,
         vad: VoiceActivity | None = None,
         built_in: Sequence[ToolSpec] = BUILT_IN,
@@ -121,6 +120,10 @@ class Session:
         if self._finished.is_set():
             reader.close()
         return reader
+
+    def watch(self, tell: Callable[[events.Event], None]) -> None:
+        """Have a function told of every event at once, before what follows; it must return at once, too."""
+        self._call.watchers.append(tell)
 
     async def hang_up(self) -> None:
         """The caller hung up (or the embedder wants no more): end the call and wait until it is over."""
@@ -207,9 +210,10 @@ class Session:
     async def update(
         self,
         options: SessionOptions | None = None,
-        tools: Sequence[Tool] | None = None,
+        tools: Sequence[AnyTool] | None = None,
         vad: VADOptions | None = None,
         manual: bool | None = None,
+        built_in: Sequence[ToolSpec] | None = None,
     ) -> None:
         """Lead the call in another way from now on; the dialogue so far stays known.
 
@@ -218,7 +222,9 @@ class Session:
         """
         options = replace(options or self.options, rate=self.options.rate)
         turns, patience = options.turn_options(), options.patience()
-        if tools is not None or options.system != self.options.system:
+        if built_in is not None:
+            self._built_in = tuple(built_in)
+        if tools is not None or built_in is not None or options.system != self.options.system:
             offered = self._tools if tools is None else self._checked(tools)
             conversation = await asyncio.to_thread(self._opened, options.system, offered)
             async with asyncio.timeout(2 * options.model_timeout_s), self._call.model:
@@ -239,14 +245,14 @@ class Session:
             self.clear()
             self._manual = deque(maxlen=LONGEST_TURN) if manual else None
 
-    def _checked(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+    def _checked(self, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
         taken = {spec.name for spec in self._built_in} & {tool.spec.name for tool in tools}
         if taken:
             raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
         ToolRunner(tools)  # raises for two of one name
         return tuple(tools)
 
-    def _opened(self, system: str, tools: Sequence[Tool]) -> Conversation:
+    def _opened(self, system: str, tools: Sequence[AnyTool]) -> Conversation:
         return self._model.open(system, [*(tool.spec for tool in tools), *self._built_in])
 
     # ------------------------------------------------------------------ the call
@@ -376,6 +382,7 @@ class Session:
         canned = self.options.canned
         match self._patience.feed(self._floor.busy, self._floor.turn_number, self._call.clock()):
             case Prompt.STILL_THERE:
+                self._call.emit(events.CallerSilent(at_ms=self._call.ms()))
                 self._floor.say(canned.still_there)
             case Prompt.GOODBYE as prompt:
                 self._floor.say(canned.goodbye, ends=prompt.value)

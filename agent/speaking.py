@@ -51,13 +51,15 @@ class Utterance:
     """Something to say. After `Mouth.speak` returned, `heard` is what of it was played.
 
     Times are seconds on the session's clock. `complete`: played to its end. `error`: synthesis failed.
-    `reply`: the number of the reply that it belongs to. `message`: the history's, once it is there.
+    `reply`: the number of the reply that it belongs to. `last`: as far as is known nothing follows in it.
+    `message`: the history's, once it is there.
     """
 
     text: str
     record: TurnRecord
     canned: bool = False
     reply: int = 0
+    last: bool = True
     heard: str = ""
     complete: bool = False
     stopped: bool = False

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from stretto.tools.tool import Result, Tool, ToolSpec, dump
+from stretto.tools.tool import Result, ToolSpec, dump
 
 _REMEMBERED = 1024
 
@@ -21,6 +21,16 @@ class CallLike(Protocol):
     def name(self) -> str: ...
     @property
     def arguments(self) -> Mapping[str, Any]: ...
+
+
+class AnyTool(Protocol):
+    """What can be offered to a model and run: `Tool` and `DeclaredTool` are."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+    @property
+    def read_only(self) -> bool: ...
+    async def run(self, arguments: Mapping[str, Any], idempotency_key: str = "") -> Result: ...
 
 
 class ToolRunner:
@@ -38,7 +48,7 @@ class ToolRunner:
         ValueError: two tools have the same name.
     """
 
-    def __init__(self, tools: Sequence[Tool], max_rounds: int = 3) -> None:
+    def __init__(self, tools: Sequence[AnyTool], max_rounds: int = 3) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
         if len(self._tools) != len(tools):
             names = [tool.spec.name for tool in tools]

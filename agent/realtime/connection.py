@@ -1,0 +1,349 @@
+"""One client of the Realtime protocol: its events lead a session, the session's come back as events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from stretto.agent.builtin import BUILT_IN
+from stretto.agent.hearing import Recogniser
+from stretto.agent.history import told
+from stretto.agent.realtime import client_events as c
+from stretto.agent.realtime.aside import answer_aside
+from stretto.agent.realtime.audio_format import Decoder
+from stretto.agent.realtime.client_tools import ClientTools
+from stretto.agent.realtime.errors import RequestError
+from stretto.agent.realtime.items import Item, Items, part_of
+from stretto.agent.realtime.reporter import Reporter
+from stretto.agent.realtime.responses import Response, Responses
+from stretto.agent.realtime.session_config import RealtimeSession
+from stretto.agent.realtime.stream_clock import StreamClock
+from stretto.agent.realtime.wire import Wire, new_id
+from stretto.agent.realtime.wire_voice import WireVoice
+from stretto.agent.session import Session, SessionOptions
+from stretto.agent.timeline import CallRecord
+from stretto.audio.pcm import FRAME, RATE, Frame, Int16
+from stretto.llm.constraints.schema import UnsupportedSchema
+from stretto.llm.language_model import LanguageModel
+from stretto.tools.runner import AnyTool
+
+BACKLOG = 200
+"""Frames (4 s) that may wait before no more of the client's are read."""
+
+
+@dataclass
+class Service:
+    """What all connections share.
+
+    `tools` are offered until a client brings its own, and with `keep_tools` beside them. `record`: a folder
+    for transcripts.
+    """
+
+    model: LanguageModel
+    recogniser: Recogniser
+    voice: Callable[[float], WireVoice]
+    """A voice of its own for a connection, at a speed."""
+    options: SessionOptions = field(default_factory=SessionOptions)
+    tools: tuple[AnyTool, ...] = ()
+    keep_tools: bool = False
+    bias: tuple[str, ...] = ()
+    model_name: str = "stretto"
+    voice_name: str = "stretto"
+    record: Path | None = None
+
+
+class Connection:
+    """`run` until the client is gone or the agent hangs up. `extra`: tell Stretto's own events as well."""
+
+    def __init__(self, service: Service, wire: Wire, *, extra: bool = False, greet: bool = False) -> None:
+        self.id = new_id("sess")
+        self.items = Items()
+        self._service = service
+        self._wire = wire
+        self._extra = extra
+        self._config = RealtimeSession(instructions=service.options.system)
+        self.clock = StreamClock()
+        self._decoder = Decoder(self._config.audio.input.format.type)
+        self._voice = service.voice(1.0)
+        self._client_tools = ClientTools(service.options.tool_timeout_s)
+        greeting = service.options.greeting if greet else ""
+        self._plain = replace(service.options, greeting=greeting, rate=None)
+        self.responses = Responses(
+            wire, self.items, lambda: self._config, self._voice.rate, new_id("conv"), self._response_closed
+        )
+        self.session = Session(
+            recogniser=service.recogniser,
+            synthesiser=self._voice,
+            model=service.model,
+            sink=self._played,
+            tools=service.tools,
+            options=self._config.options(self._plain),
+            built_in=BUILT_IN,
+            clock=self.clock,
+            bias=service.bias,
+            outlet=self.responses,
+            transcript_path=service.record and service.record / f"{self.id}.jsonl",
+        )
+        self._reporter = Reporter(
+            wire, self.items, self.responses, lambda: self._config, self.session.history,
+            lambda ms: self.clock.position_ms(self.session.started + ms / 1000), extra,
+        )  # fmt: skip
+        self.session.watch(self._reporter.happened)
+        self._changed_for: Response | None = None
+        self._jobs: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(16)
+        self.played: Callable[[Int16, float], object] | None = None
+        """Gets what the agent says, paced, for a recording."""
+        self.heard: Callable[[Int16, float], object] | None = None
+        """Gets the caller's frames, for a recording."""
+
+    # ------------------------------------------------------------------ its life
+
+    async def run(self, received: AsyncIterator[str | bytes]) -> CallRecord:
+        """Serve the client's frames until they end; returns the call's record."""
+        self._wire.send("session.created", session=self._shown())
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(self.session.run())
+            jobs = group.create_task(self._work())
+            reader = group.create_task(self._read(received))
+            await asyncio.wait([call, reader], return_when=asyncio.FIRST_COMPLETED)
+            reader.cancel()
+            if not call.done():
+                await self.session.hang_up()
+            record = await call
+            jobs.cancel()
+            self._wire.finish()
+        return record
+
+    async def _read(self, received: AsyncIterator[str | bytes]) -> None:
+        async for text in received:
+            try:
+                event, event_id = c.parse(text)
+            except RequestError as error:
+                self._wire.error(str(error), error.code, error.param, c.event_id_of(text))
+                continue
+            try:
+                await self._serve(event)
+            except RequestError as error:
+                self._wire.error(str(error), error.code, error.param, event_id)
+            except (ValueError, UnsupportedSchema) as error:
+                self._wire.error(str(error), "invalid_value", None, event_id)
+            except TimeoutError:
+                self._wire.error("it took too long", "server_error", None, event_id)
+
+    async def _work(self) -> None:
+        """What an event of the session asks for and takes time, in order."""
+        while True:
+            job = await self._jobs.get()
+            await job()
+
+    def _shown(self) -> dict[str, Any]:
+        return self._config.to_json(self.id, self._service.model_name, self._service.voice_name)
+
+    # ------------------------------------------------------------------ what the client wants
+
+    async def _serve(self, event: c.ClientEvent) -> None:
+        match event:
+            case c.Append(audio=audio):
+                await self._append(audio)
+            case c.SessionUpdate(session=changes):
+                await self._update(changes)
+            case c.CommitAudio():
+                await self._commit_audio()
+            case c.ClearAudio():
+                self.session.clear()
+                self._wire.send("input_audio_buffer.cleared")
+            case c.CreateItem():
+                await self._create_item(event)
+            case c.TruncateItem():
+                self._truncate(event)
+            case c.DeleteItem(item_id=name):
+                item = self.items.get(name)
+                self._forget(item)
+                self._wire.send("conversation.item.deleted", item_id=name)
+            case c.RetrieveItem(item_id=name):
+                self._wire.send("conversation.item.retrieved", item=self.items.get(name).to_json())
+            case c.CreateResponse(response=params):
+                await self._create_response(params)
+            case c.CancelResponse(response_id=name):
+                self._cancel(name)
+            case c.ClearOutput():
+                raise RequestError(
+                    "output_audio_buffer.clear is for WebRTC: stop your playback, and send "
+                    "conversation.item.truncate",
+                    "unsupported_event",
+                    "type",
+                )
+
+    async def _append(self, audio: str) -> None:
+        async with asyncio.timeout(self.session.options.longest_call_s):
+            while self.session.backlog > BACKLOG:  # noqa: ASYNC110 - time of the audio, not of an event
+                await asyncio.sleep(0.02)
+        for pcm in self._decoder.feed(audio):
+            at = self.clock.place(FRAME / RATE)
+            if self.heard is not None:
+                self.heard(pcm, at)
+            self.session.hear(Frame(pcm, at))
+
+    async def _update(self, changes: dict[str, Any]) -> None:
+        config = self._config.updated(changes)
+        if config.tool_choice not in ("auto", "none", None):
+            raise RequestError("tool_choice is 'auto' or 'none' here", param="session.tool_choice")
+        await self._lead(config)
+        if config.audio.input.format.type != self._decoder.kind:
+            self._decoder = Decoder(config.audio.input.format.type)
+        if config.audio.output.speed != self._config.audio.output.speed:
+            self._voice.use(self._service.voice(config.audio.output.speed))
+        self._config = config
+        self._voice.silent = config.text_only
+        self._wire.send("session.updated", session=self._shown())
+
+    async def _lead(self, config: RealtimeSession) -> None:
+        """Have the session follow a configuration."""
+        options, old = config.options(self._plain), self._config
+        tools: list[AnyTool] | None = None
+        built_in = None
+        if config.tools != old.tools or config.tool_choice != old.tool_choice:
+            tools = self._tools(config)
+            built_in = BUILT_IN if config.tools is None and tools else ()
+        vad = config.vad() if config.audio.input.turn_detection != old.audio.input.turn_detection else None
+        manual = config.audio.input.turn_detection is None
+        await self.session.update(options, tools, vad, manual, built_in)
+
+    def _tools(self, config: RealtimeSession) -> list[AnyTool]:
+        if config.tool_choice == "none":
+            return []
+        if config.tools is None:
+            return list(self._service.tools)
+        mine: list[AnyTool] = list(self._service.tools) if self._service.keep_tools else []
+        return [*mine, *self._client_tools.tools(config.tools)]
+
+    async def _commit_audio(self) -> None:
+        if not await self.session.end_turn():
+            message = "no audio was appended since the last commit"
+            raise RequestError(message, "input_audio_buffer_commit_empty")
+        if self._config.audio.input.turn_detection is None:
+            self._reporter.committed()
+
+    async def _create_item(self, event: c.CreateItem) -> None:
+        new = event.item
+        name = new.id or new_id("item")
+        if new.type == "message":
+            item = await self._message(new, name)
+        elif new.type == "function_call_output":
+            if new.call_id is None or new.output is None:
+                raise RequestError("a function_call_output has call_id and output", param="item")
+            self._client_tools.take(new.call_id, new.output)
+            item = Item("function_call_output", {"call_id": new.call_id, "output": new.output}, name)
+        else:
+            raise RequestError("calls are the agent's: a client adds function_call_output", param="item.type")
+        try:
+            previous = self.items.add(item, event.previous_item_id)
+        except RequestError:
+            if item.message is not None:
+                self.session.forget(item.message)
+            raise
+        self._wire.send("conversation.item.added", previous_item_id=previous, item=item.to_json())
+        self._wire.send("conversation.item.done", previous_item_id=previous, item=item.to_json())
+
+    async def _message(self, new: c.NewItem, name: str) -> Item:
+        text = new.text()
+        written = [{"type": "input_text", "text": text}]
+        if new.role == "system":
+            system = f"{self.session.options.system}\n{text}".strip()
+            self._plain = replace(self._plain, system=system)
+            if self._config.instructions is not None:
+                self._config = self._config.model_copy(update={"instructions": system})
+            await self._lead(self._config)
+            return Item("message", {"role": "system", "content": written}, name)
+        role: Literal["user", "assistant"] = "assistant" if new.role == "assistant" else "user"
+        content = [part_of(text, False)] if role == "assistant" else written
+        return Item(
+            "message", {"role": role, "content": content}, name, message=self.session.write(text, role)
+        )
+
+    def _truncate(self, event: c.TruncateItem) -> None:
+        item = self.items.get(event.item_id)
+        if item.said is None:
+            raise RequestError("only what the agent spoke can be cut short", "invalid_item", "item_id")
+        if item.status != "in_progress" and event.audio_end_ms > item.ms + 1:
+            raise RequestError(
+                f"the audio is {item.ms:.0f} ms long, not {event.audio_end_ms}", param="audio_end_ms"
+            )
+        heard = item.heard(event.audio_end_ms)
+        self.session.correct(item.said, heard)
+        if item.fields["content"]:
+            item.fields["content"] = [part_of(heard, True)]
+        kept = {"item_id": item.id, "content_index": event.content_index, "audio_end_ms": event.audio_end_ms}
+        self._wire.send("conversation.item.truncated", **kept)
+
+    def _forget(self, item: Item) -> None:
+        """Take an item out, and what the session remembers of it."""
+        self.items.remove(item)
+        message = item.message if item.said is None else item.said.message
+        call_id = item.fields.get("call_id")
+        for each in self.session.history.messages:
+            mine = each is message or (call_id and each.get("tool_call_id") == call_id)
+            if mine or (call_id and any(call["id"] == call_id for call in each.get("tool_calls") or [])):
+                self.session.forget(each)
+
+    async def _create_response(self, params: c.ResponseParams) -> None:
+        if params.tool_choice not in ("auto", "none", None):
+            raise RequestError("tool_choice is 'auto' or 'none' here", param="response.tool_choice")
+        if params.conversation == "none":
+            options = self.session.options
+            await answer_aside(
+                self._service.model, self._wire, params, system=options.system, effort=options.effort,
+                history=told(self.session.history.messages), timeout_s=options.model_timeout_s,
+            )  # fmt: skip
+            return
+        if self.responses.current is not None:
+            name = self.responses.current.id
+            raise RequestError(
+                f"response {name} is not over", "conversation_already_has_active_response", "response"
+            )
+        if self._client_tools.waiting:
+            self.responses.open(self._reporter.reply, params)
+            self._client_tools.release()
+            return
+        other = {"instructions": params.instructions, "tools": params.tools}
+        if params.tool_choice is not None:
+            other["tool_choice"] = params.tool_choice
+        changes = {name: value for name, value in other.items() if value is not None}
+        if params.wanted:
+            self._voice.silent = "audio" not in params.wanted
+        if changes:
+            await self._lead(self._config.model_copy(update=changes))
+        self._reporter.asked = params
+        self.session.respond()
+        if changes:
+            self._changed_for = self.responses.current
+
+    def _response_closed(self, response: Response) -> None:
+        self._voice.silent = self._config.text_only
+        if self._changed_for is response:
+            self._changed_for = None
+            config = self._config
+            self._jobs.put_nowait(lambda: self._restore(config))
+
+    async def _restore(self, config: RealtimeSession) -> None:
+        """Lead the session by its own configuration again, after a response that had another."""
+        built_in = BUILT_IN if config.tools is None and self._service.tools else ()
+        await self.session.update(config.options(self._plain), self._tools(config), built_in=built_in)
+
+    def _cancel(self, name: str | None) -> None:
+        current = self.responses.current
+        if current is None or name not in (None, current.id):
+            raise RequestError(
+                "there is no such response under way", "response_cancel_not_active", "response_id"
+            )
+        self.responses.cancelling = True
+        self.session.cancel()
+        if self.responses.current is current:
+            self.responses.close("cancelled")
+
+    def _played(self, frame: Int16, at: float) -> None:
+        if self.played is not None:
+            self.played(frame, at)

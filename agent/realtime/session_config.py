@@ -1,0 +1,241 @@
+"""The protocol's session object: what a client may set, checked, merged, and what it means for a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from stretto.agent.call import SessionOptions
+from stretto.agent.realtime.audio_format import Format
+from stretto.agent.realtime.errors import RequestError
+from stretto.agent.turn import TurnOptions
+from stretto.audio.vad import VADOptions
+
+NEVER_S = 30 * 24 * 3600.0
+EAGERNESS: dict[str, tuple[float, float, float]] = {
+    "high": (350.0, 500.0, 800.0),
+    "low": (800.0, 1200.0, 2000.0),
+}
+"""Silences (ms) of a turn that is surely over, perhaps, surely not; medium and auto: those of the options."""
+BETA_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class AudioFormat(_Strict):
+    """Encoding on the wire; PCM is 16 bits, little-endian, mono."""
+
+    type: Format = "audio/pcm"
+    rate: Literal[24000] | None = None
+
+    @model_validator(mode="after")
+    def _rate(self) -> AudioFormat:
+        if self.type != "audio/pcm" and self.rate is not None:
+            raise ValueError(f"{self.type} has no rate: it is 8000 Hz")
+        return self
+
+
+class TurnDetection(_Strict):
+    """Who ends the caller's turns: a silence (`server_vad`), or the model's judgement (`semantic_vad`)."""
+
+    type: Literal["server_vad", "semantic_vad"] = "semantic_vad"
+    threshold: float | None = Field(default=None, gt=0.0, lt=1.0)
+    prefix_padding_ms: int | None = Field(default=None, ge=0, le=5000)
+    silence_duration_ms: int | None = Field(default=None, ge=120, le=10_000)
+    idle_timeout_ms: int | None = Field(default=None, ge=1000, le=120_000)
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+
+    @model_validator(mode="after")
+    def _kind(self) -> TurnDetection:
+        foreign = (
+            ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms")
+            if self.type == "semantic_vad"
+            else ("eagerness",)
+        )
+        if given := [name for name in foreign if getattr(self, name) is not None]:
+            raise ValueError(f"{self.type} has no {given[0]}")
+        return self
+
+
+class Transcription(_Strict):
+    """Ask for the caller's words as events; the recogniser is always Stretto's."""
+
+    model: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+    delay: str | None = None
+
+
+class AudioInput(_Strict):
+    format: AudioFormat = AudioFormat()
+    transcription: Transcription | None = None
+    noise_reduction: dict[str, Any] | None = None
+    turn_detection: TurnDetection | None = TurnDetection()
+
+
+class AudioOutput(_Strict):
+    format: AudioFormat = AudioFormat()
+    voice: str | dict[str, Any] | None = None
+    speed: float = Field(default=1.0, ge=0.25, le=1.5)
+
+
+class Audio(_Strict):
+    input: AudioInput = AudioInput()
+    output: AudioOutput = AudioOutput()
+
+
+class FunctionTool(_Strict):
+    """A tool that the client runs."""
+
+    type: Literal["function"] = "function"
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")
+    description: str = Field(default="", max_length=4000)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    strict: bool | None = None
+
+
+class RealtimeSession(_Strict):
+    """All fields that a session has; those without a meaning here are kept and shown, and change nothing."""
+
+    type: Literal["realtime"] = "realtime"
+    model: str | None = None
+    instructions: str | None = Field(default=None, max_length=20_000)
+    output_modalities: list[Literal["text", "audio"]] = ["audio"]
+    audio: Audio = Audio()
+    tools: list[FunctionTool] | None = Field(default=None, max_length=128)
+    tool_choice: Any = "auto"
+    max_output_tokens: int | Literal["inf"] = "inf"
+    parallel_tool_calls: bool | None = None
+    include: list[str] | None = None
+    prompt: Any = None
+    reasoning: dict[str, Any] | None = None
+    tracing: Any = None
+    truncation: Any = None
+    temperature: float | None = None
+
+    def updated(self, changes: Mapping[str, Any]) -> RealtimeSession:
+        """With only the given fields changed. Raises RequestError; this session stays as it is."""
+        given = from_beta(changes)
+        if given.get("type", "realtime") != "realtime":
+            raise RequestError("session.type must be 'realtime'", param="session.type")
+        merged = _merged(self.model_dump(), given)
+        try:
+            return RealtimeSession.model_validate(merged)
+        except ValidationError as error:
+            raise refused(error, "session") from error
+
+    @property
+    def text_only(self) -> bool:
+        """Answers are written, not spoken."""
+        return "audio" not in self.output_modalities
+
+    def options(self, plain: SessionOptions) -> SessionOptions:
+        """How the call is to be led; what the session does not say is as in `plain`. Raises RequestError."""
+        turns = self.audio.input.turn_detection
+        changed: dict[str, Any] = {"silence_prompt_s": NEVER_S, "interruptible": False, "respond": False}
+        if self.instructions is not None:
+            changed["system"] = self.instructions
+        if turns is not None:
+            changed["respond"] = turns.create_response is not False
+            changed["interruptible"] = turns.interrupt_response is not False
+            if turns.type == "server_vad":
+                silence = float(turns.silence_duration_ms or 500)
+                names = ("commit_silence_ms", "doubtful_silence_ms", "unfinished_silence_ms")
+                changed |= dict.fromkeys(names, silence) | {"use_p_end": False}
+                changed["soft_end_ms"] = min(plain.soft_end_ms, silence)
+                if turns.idle_timeout_ms is not None:
+                    changed["silence_prompt_s"] = turns.idle_timeout_ms / 1000
+            elif turns.eagerness in EAGERNESS:
+                sure, doubtful, unfinished = EAGERNESS[turns.eagerness]
+                changed |= {"commit_silence_ms": sure, "doubtful_silence_ms": doubtful}
+                changed["unfinished_silence_ms"] = unfinished
+        try:
+            options = replace(plain, **changed)
+            options.turn_options()
+        except ValueError as error:
+            raise RequestError(str(error), param="session.audio.input.turn_detection") from error
+        return options
+
+    def vad(self) -> VADOptions:
+        """How speech is told from silence."""
+        turns, plain = self.audio.input.turn_detection, VADOptions()
+        soft = TurnOptions.soft_end_ms
+        if turns is None or turns.type == "semantic_vad":
+            return replace(plain, min_silence_ms=soft)
+        return VADOptions(
+            threshold=turns.threshold or plain.threshold,
+            min_silence_ms=min(soft, float(turns.silence_duration_ms or 500)),
+            prefix_padding_ms=plain.prefix_padding_ms
+            if turns.prefix_padding_ms is None
+            else float(turns.prefix_padding_ms),
+        )
+
+    def to_json(self, name: str, model: str, voice: str) -> dict[str, Any]:
+        """The session as the client is told of it."""
+        shown = self.model_dump(exclude_none=True)
+        shown |= {"id": name, "object": "realtime.session", "model": model, "tools": shown.get("tools", [])}
+        shown["audio"]["output"]["voice"] = voice
+        shown["audio"]["input"].setdefault("turn_detection", None)
+        for side in shown["audio"].values():
+            if side["format"]["type"] == "audio/pcm":
+                side["format"]["rate"] = 24_000
+        return shown
+
+
+def refused(error: ValidationError, root: str) -> RequestError:
+    """The first problem of a validation as the protocol tells it."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join([root, *(str(part) for part in first["loc"])])
+    code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid_value"
+    message = f"Unknown parameter: '{where}'." if code == "unknown_parameter" else f"{where}: {first['msg']}."
+    return RequestError(message, code, where)
+
+
+def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`new` over `old`; objects are merged, but for a turn detection of another type."""
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(before, dict):
+            other = key in ("turn_detection", "format") and value.get(
+                "type", before.get("type")
+            ) != before.get("type")
+            merged[key] = dict(value) if other else _merged(before, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def from_beta(session: Mapping[str, Any]) -> dict[str, Any]:
+    """A session with the beta's flat names put where they stand now."""
+    given = dict(session)
+    sides: dict[str, dict[str, Any]] = {"input": {}, "output": {}}
+    for side in sides:
+        if f"{side}_audio_format" in given:
+            kind = given.pop(f"{side}_audio_format")
+            sides[side]["format"] = {"type": BETA_FORMATS.get(kind, kind)} if isinstance(kind, str) else kind
+    if "input_audio_transcription" in given:
+        sides["input"]["transcription"] = given.pop("input_audio_transcription")
+    if "input_audio_noise_reduction" in given:
+        sides["input"]["noise_reduction"] = given.pop("input_audio_noise_reduction")
+    if "turn_detection" in given:
+        sides["input"]["turn_detection"] = given.pop("turn_detection")
+    for name in ("voice", "speed"):
+        if name in given:
+            sides["output"][name] = given.pop(name)
+    for old, new in (
+        ("modalities", "output_modalities"),
+        ("max_response_output_tokens", "max_output_tokens"),
+    ):
+        if old in given:
+            given[new] = given.pop(old)
+    if sides["input"] or sides["output"]:
+        audio = given.get("audio") if isinstance(given.get("audio"), dict) else {}
+        given["audio"] = _merged({k: v for k, v in sides.items() if v}, audio or {})
+    return given

@@ -1,0 +1,1 @@
+"""`stretto serve`: the doors, what stands behind them, and how it is watched."""

@@ -1,0 +1,243 @@
+"""HTTP and WebSocket on one port: the page, `/healthz`, `/metrics`, tokens, and calls on `/v1/realtime`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from stretto.agent.realtime.connection import Connection, Service
+from stretto.agent.realtime.wire import TooSlow, Wire
+from stretto.agent.server.doors import Doors, Refused, mint
+from stretto.agent.server.metrics import Metrics
+from stretto.agent.ways_in.stereo import StereoRecorder
+from websockets.asyncio.server import Server as WebSockets
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+log = logging.getLogger("stretto.server")
+
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/call.js": ("call.js", "text/javascript; charset=utf-8"),
+    "/view.js": ("view.js", "text/javascript; charset=utf-8"),
+    "/microphone.js": ("microphone.js", "text/javascript; charset=utf-8"),
+    "/speaker.js": ("speaker.js", "text/javascript; charset=utf-8"),
+}
+"""Files of the page by their path."""
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
+}
+CLOSE_S = 10.0
+"""At the end all calls may take so long to hang up."""
+
+
+@dataclass
+class Limits:
+    """Of what one connection may send; see `ServeSettings`. Bytes and seconds."""
+
+    frame: int = 1024 * 1024
+    json: int = 256 * 1024
+    idle_s: float = 60.0
+
+
+@dataclass
+class Server:
+    """Serve with `listening`. `record`: a folder for recordings of calls."""
+
+    service: Service
+    doors: Doors = field(default_factory=Doors)
+    limits: Limits = field(default_factory=Limits)
+    metrics: Metrics | None = field(default_factory=Metrics)
+    record: Path | None = None
+    _calls: dict[str, Connection] = field(default_factory=dict)
+    _names: dict[ServerConnection, str] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def listening(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+        """Take calls while the block runs; gives the URL. Then all calls are hung up.
+
+        Raises OSError where the port is taken.
+        """
+        async with serve(
+            self._call,
+            host,
+            port,
+            process_request=self._request,
+            select_subprotocol=_chosen,
+            compression=None,
+            max_size=self.limits.frame,
+            ping_interval=20,
+            ping_timeout=20,
+            close_timeout=2,
+            server_header="Stretto",
+        ) as listener:
+            yield _url(listener, host)
+            async with asyncio.timeout(CLOSE_S):
+                async with asyncio.TaskGroup() as group:
+                    for call in list(self._calls.values()):
+                        group.create_task(call.session.hang_up())
+
+    # ------------------------------------------------------------------ plain requests
+
+    def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer what is no call; None lets a call begin."""
+        path = urlsplit(request.path).path
+        try:
+            if path == "/healthz":
+                return _json({"ok": True, "sessions": self.doors.sessions})
+            if path in PAGE:
+                name, kind = PAGE[path]
+                return _response(files("stretto.agent.page").joinpath(name).read_bytes(), kind)
+            if path not in ("/v1/realtime", "/v1/models", "/token", "/metrics"):
+                return _json(
+                    {"error": {"message": f"there is nothing at {path[:200]}"}}, HTTPStatus.NOT_FOUND
+                )
+            name = self.doors.admit(_plain(request.headers), time.monotonic())
+            if path == "/v1/realtime":
+                if request.headers.get("Upgrade", "").lower() != "websocket":
+                    raise Refused(HTTPStatus.UPGRADE_REQUIRED, "connect with a WebSocket")
+                self.doors.check_room(name)
+                self._names[connection] = name
+                return None
+            return self._answer(path, name)
+        except Refused as refused:
+            if self.metrics is not None:
+                self.metrics.refused.labels(str(refused.status.value)).inc()
+            return _json({"error": {"message": str(refused)}}, refused.status)
+
+    def _answer(self, path: str, name: str) -> Response:
+        if path == "/metrics":
+            if self.metrics is None:
+                raise Refused(HTTPStatus.NOT_FOUND, "metrics are switched off")
+            return _response(self.metrics.page(), "text/plain; version=0.0.4; charset=utf-8")
+        if path == "/token":
+            key = self.doors.key_of(name)
+            return _json({"token": mint(key) if key is not None else None})
+        model = {"id": self.service.model_name, "object": "model", "created": 0, "owned_by": "stretto"}
+        return _json({"object": "list", "data": [model]})
+
+    # ------------------------------------------------------------------ calls
+
+    async def _call(self, connection: ServerConnection) -> None:
+        """One call from its first event to its last; whatever happens in it, the server goes on."""
+        name = self._names.pop(connection)
+        try:
+            with self.doors.session(name):
+                await self._hold(connection)
+        except Refused as refused:
+            await connection.close(1013, str(refused))
+        except Exception:
+            log.exception("a call broke off")
+            await connection.close(1011, "the call broke off")
+
+    async def _hold(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked = parse_qs(urlsplit(connection.request.path).query)
+        beta = "realtime=v1" in connection.request.headers.get("OpenAI-Beta", "")
+        wire = Wire(connection.send, beta)
+        flags = {flag: flag in asked.get("stretto", []) for flag in ("events", "greet")}
+        call = Connection(self.service, wire, extra=flags["events"], greet=flags["greet"])
+        recorder = self._recorder(call)
+        if self.metrics is not None:
+            self.metrics.watch(call.session, frozenset(tool.spec.name for tool in self.service.tools))
+            self.metrics.sessions.inc()
+        self._calls[call.id] = call
+        try:
+            async with asyncio.TaskGroup() as group:
+                sending = group.create_task(self._send(wire, connection))
+                record = await call.run(self._received(connection, wire))
+                await asyncio.wait([sending], timeout=CLOSE_S)
+                sending.cancel()
+            if self.metrics is not None:
+                self.metrics.ended.labels(record.ended).inc()
+        finally:
+            del self._calls[call.id]
+            if self.metrics is not None:
+                self.metrics.sessions.dec()
+            if recorder is not None and self.record is not None:
+                path = self.record / f"{call.id}.wav"
+                await asyncio.to_thread(recorder.save, path, call.session.started)
+        await connection.close(1000, record.ended)
+
+    def _recorder(self, call: Connection) -> StereoRecorder | None:
+        if self.record is None:
+            return None
+        recorder = StereoRecorder(call.session.rate, call.clock)
+        call.heard = recorder.caller
+        call.played = recorder.agent
+        return recorder
+
+    async def _send(self, wire: Wire, connection: ServerConnection) -> None:
+        try:
+            await wire.run()
+        except ConnectionClosed:
+            return
+        except (TooSlow, TimeoutError) as error:
+            log.warning("a client takes no events: %s", error)
+            await connection.close(1013, "events are not taken")
+
+    async def _received(self, connection: ServerConnection, wire: Wire) -> AsyncIterator[str | bytes]:
+        """The client's frames until it is gone; those that are too long are refused, and the call goes on."""
+        while True:
+            try:
+                async with asyncio.timeout(self.limits.idle_s):
+                    frame = await connection.recv()
+            except TimeoutError:
+                wire.error(f"nothing came for {self.limits.idle_s:g} s: goodbye", "session_expired")
+                return
+            except ConnectionClosed:
+                return
+            if len(frame) > self.limits.json and not _is_audio(frame):
+                wire.error(f"an event has at most {self.limits.json} bytes", "event_too_long")
+                continue
+            yield frame
+
+
+def _is_audio(frame: str | bytes) -> bool:
+    """Only audio may be longer than other events."""
+    return isinstance(frame, str) and "input_audio_buffer.append" in frame[:200] + frame[-200:]
+
+
+def _chosen(connection: ServerConnection, offered: object) -> Subprotocol | None:
+    """Browsers offer `realtime` and their key; only the first is spoken."""
+    names = [str(name) for name in offered] if isinstance(offered, (list, tuple)) else []
+    return Subprotocol("realtime") if "realtime" in names else None
+
+
+def _plain(headers: Headers) -> dict[str, str]:
+    """The headers that count; of one that is there twice, all values."""
+    names = ("Origin", "Host", "Authorization", "Sec-WebSocket-Protocol")
+    return {name: ", ".join(headers.get_all(name)) for name in names if name in headers}
+
+
+def _response(body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    headers = Headers(
+        {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"} | SECURITY
+    )
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return _response(json.dumps(value).encode() + b"\n", "application/json", status)
+
+
+def _url(listener: WebSockets, host: str) -> str:
+    port = next(iter(listener.sockets)).getsockname()[1]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,53 @@
+"""Tools that somebody else describes and runs: a client on the line, another server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from stretto.tools.tool import Result, ToolError, ToolSpec
+
+Handler = Callable[[str, Mapping[str, Any]], Awaitable[str]]
+"""Takes the call's id and its arguments; gives the result as text (JSON, if it can). Raises ToolError."""
+
+
+class DeclaredTool:
+    """A tool known by its JSON schema only; whoever runs it checks the arguments, too.
+
+    Raises TypeError for a name that no model could call.
+    """
+
+    read_only = False
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        parameters: Mapping[str, Any],
+        run: Handler,
+        timeout_s: float = 60.0,
+    ) -> None:
+        if not name.replace("-", "_").isidentifier():
+            raise TypeError(f"A tool needs a name made of letters, digits, _ and -, not {name!r}.")
+        self.spec = ToolSpec(name, description, {"type": "object", "properties": {}, **parameters})
+        self.timeout_s = timeout_s
+        self._run = run
+
+    async def run(self, arguments: Mapping[str, Any], idempotency_key: str = "") -> Result:
+        """Hand the call over and wait; whatever goes wrong becomes an error result."""
+        began = time.monotonic()
+
+        def took() -> float:
+            return (time.monotonic() - began) * 1000
+
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return Result(await self._run(idempotency_key, arguments), None, took())
+        except TimeoutError:
+            return Result(None, f"{self.spec.name} gave no result in {self.timeout_s:g} seconds.", took())
+        except ToolError as error:
+            return Result(None, str(error), took())
+        except Exception as error:
+            return Result(None, f"{self.spec.name} failed: {type(error).__name__}.", took())
