@@ -75,8 +75,8 @@ class Floor:
 
     def caller(self, event: SpeechStarted | SpeechEnded) -> None:
         """The caller started or stopped to speak."""
-        self._interrupting(event)
         self._feed(event)
+        self._interrupting(event)
 
     def time_passed(self) -> None:
         """Nothing happened, but `now` went on."""

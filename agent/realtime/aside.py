@@ -8,7 +8,7 @@ from typing import Any
 
 from stretto.agent.realtime.client_events import NewItem, ResponseParams
 from stretto.agent.realtime.errors import RequestError
-from stretto.agent.realtime.items import Item, part_of
+from stretto.agent.realtime.items import Item, content_of, part_of
 from stretto.agent.realtime.wire import Wire, new_id
 from stretto.llm.language_model import Effort, LanguageModel, last_draft
 
@@ -68,7 +68,7 @@ async def answer_aside(
     wire.send("response.output_text.delta", **key, delta=text)
     wire.send("response.output_text.done", **key, text=text)
     wire.send("response.content_part.done", **key, part=part_of(text, False))
-    item.fields["content"], item.status = [part_of(text, False)], "completed"
+    item.fields["content"], item.status = [content_of(text, False)], "completed"
     wire.send("response.output_item.done", **place, item=item.to_json())
     done = {**shown, "status": "completed", "output": [item.to_json()]}
     wire.send("response.done", response={**done, "status_details": {"type": "completed"}})

@@ -16,7 +16,7 @@ from stretto.agent.realtime.aside import answer_aside
 from stretto.agent.realtime.audio_format import Decoder
 from stretto.agent.realtime.client_tools import ClientTools
 from stretto.agent.realtime.errors import RequestError
-from stretto.agent.realtime.items import Item, Items, part_of
+from stretto.agent.realtime.items import Item, Items, content_of
 from stretto.agent.realtime.reporter import Reporter
 from stretto.agent.realtime.responses import Response, Responses
 from stretto.agent.realtime.session_config import RealtimeSession
@@ -259,7 +259,7 @@ class Connection:
             await self._lead(self._config)
             return Item("message", {"role": "system", "content": written}, name)
         role: Literal["user", "assistant"] = "assistant" if new.role == "assistant" else "user"
-        content = [part_of(text, False)] if role == "assistant" else written
+        content = [content_of(text, False)] if role == "assistant" else written
         return Item(
             "message", {"role": role, "content": content}, name, message=self.session.write(text, role)
         )
@@ -275,7 +275,7 @@ class Connection:
         heard = item.heard(event.audio_end_ms)
         self.session.correct(item.said, heard)
         if item.fields["content"]:
-            item.fields["content"] = [part_of(heard, True)]
+            item.fields["content"] = [content_of(heard, True)]
         kept = {"item_id": item.id, "content_index": event.content_index, "audio_end_ms": event.audio_end_ms}
         self._wire.send("conversation.item.truncated", **kept)
 

@@ -115,6 +115,11 @@ def agent_message() -> Item:
     return Item("message", {"role": "assistant", "content": []}, status="in_progress")
 
 
-def part_of(text: str, spoken: bool) -> dict[str, Any]:
+def content_of(text: str, spoken: bool) -> dict[str, Any]:
     """The content of an agent's message."""
     return {"type": "output_audio", "transcript": text} if spoken else {"type": "output_text", "text": text}
+
+
+def part_of(text: str, spoken: bool) -> dict[str, Any]:
+    """The same in events about content parts, where it is called otherwise."""
+    return {"type": "audio", "transcript": text} if spoken else {"type": "text", "text": text}

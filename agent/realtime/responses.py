@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from stretto.agent.realtime.audio_format import Encoder
 from stretto.agent.realtime.client_events import ResponseParams
-from stretto.agent.realtime.items import Item, Items, agent_message, part_of
+from stretto.agent.realtime.items import Item, Items, agent_message, content_of, part_of
 from stretto.agent.realtime.session_config import RealtimeSession
 from stretto.agent.realtime.wire import Wire, new_id
 from stretto.agent.speaking import Utterance
@@ -181,7 +181,7 @@ class Responses:
         else:
             self._wire.send("response.output_text.done", **key, text=utterance.text)
         part = part_of(utterance.text, speech.spoken)
-        item.fields["content"] = [part]
+        item.fields["content"] = [content_of(utterance.text, speech.spoken)]
         item.status = "incomplete" if utterance.stopped or utterance.error is not None else "completed"
         self._wire.send("response.content_part.done", **key, part=part)
         self.done(response, speech.index, item)

@@ -1,0 +1,211 @@
+"""A running server: real ears, a real voice, a language model that says what a test wants, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import soxr
+from openai import AsyncOpenAI
+from openai.types.realtime import RealtimeServerEvent
+from stretto.agent.call import SessionOptions
+from stretto.agent.realtime.connection import Service
+from stretto.agent.realtime.wire_voice import WireVoice
+from stretto.agent.server.doors import Doors
+from stretto.agent.server.server import Limits, Server
+from stretto.audio.recognise import Recogniser
+from stretto.audio.synthesise import Synthesiser
+from stretto.llm.language_model import Call, Canvas, Draft, Settled, TurnSignal
+
+OFFICIAL_TYPES: dict[str, Any] = {
+    get_args(kind.model_fields["type"].annotation)[0]: kind
+    for kind in get_args(get_args(RealtimeServerEvent)[0])
+}
+"""The official type of every server event, by its name."""
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Brain:
+    """Every conversation answers by `policy(heard, results)`: words, or calls, or a Draft."""
+
+    policy: Callable[[Any], Any] = lambda conversation: f"You said {conversation.words}"
+    conversations: list[Any] = field(default_factory=list)
+
+    def open(self, system: str, tools: Any) -> Thought:
+        thought = Thought(self, system, [tool.name for tool in tools])
+        self.conversations.append(thought)
+        return thought
+
+    @property
+    def last(self) -> Any:
+        return self.conversations[-1]
+
+
+class Thought:
+    """Remembers what it is told as messages."""
+
+    def __init__(self, brain: Brain, system: str, tools: list[str]) -> None:
+        self.brain, self.system, self.tools = brain, system, tools
+        self.messages: list[tuple[str, str]] = []
+        self.pending = ""
+        self._revision = 0
+        self._held: dict[int, int] = {}
+
+    @property
+    def words(self) -> str:
+        return self.pending or next((text for role, text in reversed(self.messages) if role == "user"), "")
+
+    async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
+        self.pending = f"{stable} {tentative}".strip()
+        return TurnSignal(0.9, 0.5, 0.5)
+
+    async def draft(
+        self, effort: str = "medium", deadline_ms: float | None = None, revise: Draft | None = None
+    ) -> AsyncIterator[Canvas | Settled | Draft]:
+        await asyncio.sleep(0.01)
+        yield Canvas(("a", None), 1)
+        made = self.brain.policy(self)
+        self._revision += 1
+        if isinstance(made, str):
+            made = Draft(made)
+        elif isinstance(made, Call):
+            made = Draft("", (made,))
+        yield Draft(made.text, made.calls, 1, self._revision)
+
+    async def commit(self, draft: Draft, heard: str | None = None) -> None:
+        if self.pending:
+            self.messages.append(("user", self.pending))
+            self.pending = ""
+        text = draft.text if heard is None else heard
+        entry = ("assistant", " ".join([text, *(f"{c.name}({c.arguments})" for c in draft.calls)]).strip())
+        if draft.revision in self._held:
+            self.messages[self._held[draft.revision]] = entry
+        elif entry[1]:
+            self._held[draft.revision] = len(self.messages)
+            self.messages.append(entry)
+
+    async def say(self, text: str) -> None:
+        self.messages.append(("assistant", text))
+
+    async def tool_result(self, call_id: str, content: str) -> None:
+        self.messages.append(("tool", content))
+
+    async def restore(self, messages: Any) -> None:
+        self._held.clear()
+        self.messages = [(m["role"], m["content"]) for m in messages]
+
+    def close(self) -> None:
+        return None
+
+
+@pytest.fixture(scope="session")
+def ears() -> Iterator[Recogniser]:
+    recogniser = Recogniser()
+    yield recogniser
+    recogniser.close()
+
+
+@pytest.fixture(scope="session")
+def throat() -> Iterator[Synthesiser]:
+    synthesiser = Synthesiser()
+    synthesiser.warm()
+    yield synthesiser
+    synthesiser.close()
+
+
+@dataclass
+class House:
+    """What a test gets: `serving` is a context with the URL of a server."""
+
+    ears: Recogniser
+    throat: Synthesiser
+    brain: Brain = field(default_factory=Brain)
+    tools: tuple[Any, ...] = ()
+    options: SessionOptions = field(default_factory=lambda: SessionOptions(system="Be brief."))
+    doors: Doors = field(default_factory=Doors)
+    limits: Limits = field(default_factory=Limits)
+    keep_tools: bool = False
+    record: Any = None
+    server: Server | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        service = Service(
+            self.brain, self.ears, lambda speed: WireVoice(self.throat), self.options, self.tools,
+            self.keep_tools, record=self.record,
+        )  # fmt: skip
+        self.server = Server(service, self.doors, self.limits, record=self.record)
+        before = asyncio.all_tasks()
+        async with self.server.listening() as url:
+            yield url
+        await asyncio.sleep(0.1)
+        left = [task for task in asyncio.all_tasks() - before if not task.done()]
+        assert not left, left
+
+    @asynccontextmanager
+    async def client(self, url: str, key: str = "none", **options: Any) -> AsyncIterator[Talk]:
+        """The official client, connected."""
+        http = AsyncOpenAI(
+            api_key=key, base_url=f"{url}/v1", websocket_base_url=f"{url}/v1".replace("http", "ws")
+        )
+        async with http, http.realtime.connect(model="stretto", **options) as connection:
+            yield Talk(connection)
+
+    def spoken(self, text: str, silence_s: float = 2.0, rate: int = 24_000) -> np.ndarray:
+        """Somebody says it and is silent then; int16."""
+        pcm = np.concatenate([chunk.pcm for chunk in self.throat.synthesise(text)])
+        pcm = soxr.resample(pcm, self.throat.rate, rate)
+        return np.concatenate([pcm, np.zeros(int(silence_s * rate), np.int16)])
+
+
+class Talk:
+    """A connection of the official client and every event that came, each checked by the official types."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.events: list[Any] = []
+
+    async def until(self, kind: str, count: int = 1) -> Any:
+        """Read until there are so many events of a kind from here on; the last of them."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                event = await self.next()
+                count -= event.type == kind
+                if event.type == kind and not count:
+                    return event
+
+    async def next(self) -> Any:
+        event = await self.connection.recv()
+        kind = OFFICIAL_TYPES.get(event.type)
+        assert kind is not None, f"no official type for {event.type}"
+        kind.model_validate(event.model_dump(exclude_unset=True))
+        self.events.append(event)
+        return event
+
+    async def say(self, pcm: np.ndarray, pieces: int = 20) -> None:
+        for piece in np.array_split(pcm, pieces):
+            audio = base64.b64encode(piece.astype("<i2").tobytes()).decode()
+            await self.connection.input_audio_buffer.append(audio=audio)
+
+    def of(self, kind: str) -> list[Any]:
+        return [event for event in self.events if event.type == kind]
+
+    def kinds(self) -> list[str]:
+        return [event.type for event in self.events]
+
+    def audio(self) -> np.ndarray:
+        """All that the agent said so far, as bytes of the wire."""
+        data = b"".join(base64.b64decode(event.delta) for event in self.of("response.output_audio.delta"))
+        return np.frombuffer(data, np.uint8)
+
+
+@pytest.fixture
+def house(ears: Recogniser, throat: Synthesiser) -> House:
+    return House(ears, throat)
