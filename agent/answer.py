@@ -24,6 +24,8 @@ class Answer:
     hang_up: bool = False
     transfer: bool = False
     canned: bool = False
+    failure: str | None = None
+    """Why the model gave no reply; the agent apologised."""
 
     @property
     def text(self) -> str:
@@ -45,7 +47,12 @@ async def answer(
     result = Answer()
     await conversation.hear(words)
     for rounds in range(runner.max_rounds + 1):
-        draft = await last_draft(conversation, effort, show)
+        try:
+            draft = await last_draft(conversation, effort, show)
+        except RuntimeError as error:
+            result.failure = str(error)
+            await _say(conversation, result, canned.apology)
+            return result
         result.forwards += draft.forwards
         result.ms += draft.ms
         calls, ends = split(draft.calls)

@@ -1,16 +1,21 @@
-"""From command-line names to a language model, its tools and its system text."""
+"""From flags and settings to what answers a call: a language model, its tools and its system text."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.cli import UsageError
+from stretto.agent.config import settings_of
+from stretto.agent.facts import FactsError, facts_tool
+from stretto.agent.ways_in.bias import names_in
 from stretto.llm.checkpoint import CheckpointError
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.local import LocalModel
@@ -18,25 +23,57 @@ from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
 from stretto.tools.tool import Tool, ToolLoadError, load_tools
 
+if TYPE_CHECKING:
+    from stretto.llm.remote import RemoteModel
+
 CONCIERGE_SEED = 7
 PLAIN_SYSTEM = "You are a helpful phone agent. Plain spoken English, short."
 
 
+@dataclass(frozen=True)
+class ToolSet:
+    """What an agent can do, what it is told, the sentences it has ready, the names to listen for."""
+
+    tools: list[Tool]
+    system: str
+    canned: Canned
+    bias: tuple[str, ...] = ()
+
+
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--effort`, `--device`."""
-    parser.add_argument("--model", help="folder of a model (default: the embedded one)")
+    parser.add_argument(
+        "--model",
+        help="folder of a model, or URL of an OpenAI-compatible server, as http://host:8000/v1#name "
+        "(default: the embedded model)",
+    )
     parser.add_argument("--effort", default="medium", choices=("minimal", "low", "medium", "high"))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
 
 def add_tool_flags(parser: argparse.ArgumentParser) -> None:
-    """`--tools`, `--system`."""
+    """`--tools`, `--system`, `--facts`."""
     parser.add_argument("--tools", help="module or file with @tool functions (default: the concierge)")
     parser.add_argument("--system", help="system text (default: the concierge's)")
+    parser.add_argument("--facts", metavar="FILE", help="text about your business that the agent looks up")
 
 
-def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel:
+def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel | RemoteModel:
     """The model that `--model` names. Raises UsageError."""
+    if args.model and "://" in args.model:
+        from stretto.llm.remote import remote
+
+        settings = settings_of(args).remote
+        key = settings.key.get_secret_value() if settings.key else None
+        try:
+            return remote(settings.url(args.model), key=key, options=settings.options())
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return load_local(args, threads)
+
+
+def load_local(args: argparse.Namespace, threads: int = 1) -> LocalModel:
+    """The weights that `--model` names. Raises UsageError."""
     if args.model and not Path(args.model).is_dir():
         raise UsageError(
             f"there is no model {args.model!r}: give a folder with config.json and its weights, "
@@ -48,28 +85,37 @@ def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel:
         raise UsageError(str(error)) from error
 
 
-def load_tool_set(
-    args: argparse.Namespace, now: Callable[[], datetime] = datetime.now, database: Database | None = None
-) -> tuple[list[Tool], str, Canned]:
-    """Tools, system text and canned sentences that the flags ask for. Raises UsageError."""
+def load_tool_set(args: argparse.Namespace, now: Callable[[], datetime] = datetime.now) -> ToolSet:
+    """Tools, system text and sentences that the flags ask for. Raises UsageError."""
+    tools: list[Tool]
     if not args.tools:
-        database = database or Database.seed(CONCIERGE_SEED, date.today(), held_out=True)
-        return concierge(database, now), args.system or system_text(now()), CONCIERGE
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a dotted name may mean a module of the folder we stand in
-    try:
-        tools = load_tools(args.tools)
-    except ToolLoadError as error:
-        raise UsageError(str(error)) from error
-    return tools, args.system or PLAIN_SYSTEM, Canned()
+        database = Database.seed(CONCIERGE_SEED, date.today(), held_out=True)
+        chosen = ToolSet(concierge(database, now), system_text(now()), CONCIERGE, tuple(names_in(database)))
+    else:
+        if "" not in sys.path:
+            sys.path.insert(0, "")  # a dotted name may mean a module of the folder we stand in
+        try:
+            tools = load_tools(args.tools)
+        except ToolLoadError as error:
+            raise UsageError(str(error)) from error
+        chosen = ToolSet(tools, PLAIN_SYSTEM, Canned())
+    if args.facts:
+        try:
+            chosen.tools.append(facts_tool(args.facts))
+        except FactsError as error:
+            raise UsageError(str(error)) from error
+    return ToolSet(chosen.tools, args.system or chosen.system, chosen.canned, chosen.bias)
 
 
-def check_tools(model: LocalModel, tools: list[Tool]) -> None:
-    """Refuse tools whose schema no grammar covers or whose name is built in. Raises UsageError."""
+def check_tools(model: LocalModel | RemoteModel, tools: Sequence[Tool]) -> None:
+    """Refuse tools whose schema no grammar covers, or whose name is taken. Raises UsageError."""
+    names = [tool.spec.name for tool in tools]
     for tool in tools:
         if tool.spec.name in {spec.name for spec in BUILT_IN}:
             raise UsageError(f"{tool.spec.name} is built in: give your tool another name")
-        try:
-            model.vocabulary.compile(tool.spec.parameters)
-        except UnsupportedSchema as error:
-            raise UsageError(f"the tool {tool.spec.name} cannot be offered: {error}") from error
+        if names.count(tool.spec.name) > 1:
+            raise UsageError(f"two tools are called {tool.spec.name}: give one another name")
+    try:
+        model.open("", [tool.spec for tool in tools]).close()
+    except (UnsupportedSchema, ValueError) as error:
+        raise UsageError(f"a tool cannot be offered: {error}") from error

@@ -7,22 +7,14 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stretto.agent.brain import (
-    CONCIERGE_SEED,
-    add_model_flags,
-    add_tool_flags,
-    check_tools,
-    load_model,
-    load_tool_set,
-)
+from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
 from stretto.agent.cli import UsageError, print_result
+from stretto.agent.config import settings_of
 from stretto.agent.session import Session, SessionOptions
-from stretto.agent.ways_in.bias import names_in
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.recording import is_silent, play_recording
 from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
@@ -30,7 +22,6 @@ from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import AudioFileError, Int16, read_audio
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
-from stretto.tools.concierge.database import Database
 from stretto.tools.tool import Tool
 
 
@@ -58,16 +49,14 @@ def run_call(args: argparse.Namespace) -> int:
     limit_threads()
     model = load_model(args)
     try:
-        database = Database.seed(CONCIERGE_SEED, date.today(), held_out=True)
-        tools, system, canned = load_tool_set(args, database=database)
-        bias = [] if args.tools else names_in(database)
-        check_tools(model, tools)
-        options = SessionOptions(system=system, effort=args.effort, rate=RATE_OUT, canned=canned)
+        chosen = load_tool_set(args)
+        check_tools(model, chosen.tools)
+        options = settings_of(args).session_options(chosen.system, chosen.canned, RATE_OUT)
         speech = load_speech(args)
         try:
             console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
             fields = asyncio.run(
-                recorded_call(model, speech, pcm, tools, options, bias, args.record, console)
+                recorded_call(model, speech, pcm, chosen.tools, options, chosen.bias, args.record, console)
             )
         finally:
             speech.close()

@@ -15,6 +15,7 @@ from stretto.agent.answer import Answer, answer
 from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.cli import print_result
+from stretto.agent.config import settings_of
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.tools.runner import ToolRunner
 
@@ -62,6 +63,7 @@ def turn_fields(words: str, reply: Answer) -> dict[str, Any]:
         "speculation": "off",
         "canned": reply.canned,
         "interrupted": False,
+        "failure": reply.failure,
     }
 
 
@@ -71,10 +73,11 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
     out = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
     turns: list[dict[str, Any]] = []
     try:
-        tools, system, canned = load_tool_set(args)
-        check_tools(model, tools)
-        runner = ToolRunner(tools)
-        conversation = model.open(system, [*(t.spec for t in tools), *BUILT_IN])
+        chosen = load_tool_set(args)
+        check_tools(model, chosen.tools)
+        canned = settings_of(args).session_options(chosen.system, chosen.canned).canned
+        runner = ToolRunner(chosen.tools)
+        conversation = model.open(chosen.system, [*(t.spec for t in chosen.tools), *BUILT_IN])
         with asyncio.Runner() as loop:
             loop.run(conversation.say(canned.greeting))
             out.print(f"agent: {canned.greeting}", markup=False, soft_wrap=True)
@@ -84,6 +87,8 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
                         answer(conversation, runner, words, effort=args.effort, canned=canned, show=show)
                     )
                 turns.append(turn_fields(words, reply))
+                if reply.failure is not None:
+                    out.print(f"  {reply.failure}", style="bold red", markup=False, soft_wrap=True)
                 for call in reply.tools:
                     came = call["error"] if call["error"] is not None else call["result"]
                     out.print(f"  {call['name']} {call['arguments']} -> {came}", markup=False, soft_wrap=True)

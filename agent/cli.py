@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-from stretto.agent.config import ConfigError, with_config
+from stretto.agent.config import ConfigError, configure
 
 
 class UsageError(Exception):
@@ -26,7 +26,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Flags that every command takes."""
     parser.add_argument("--json", action="store_true", help="print the result as one JSON line at the end")
     parser.add_argument(
-        "--config", metavar="FILE", help='TOML file whose keys are names of flags: effort = "high"'
+        "--config",
+        metavar="FILE",
+        help='settings in TOML, as in effort = "high" (default: stretto.toml here, if there is one)',
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but the result and errors")
 
@@ -55,14 +57,16 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit codes: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        args = parser.parse_args(with_config(parser, sys.argv[1:] if argv is None else argv))
+        configure(parser, argv)
     except ConfigError as error:
         print(f"stretto: {error}", file=sys.stderr)
         return 2
+    args = parser.parse_args(argv)
     try:
         code: int = args.run(args)
-    except UsageError as error:
+    except (UsageError, ConfigError) as error:
         print(f"stretto {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -13,12 +12,14 @@ from rich.console import Console
 from rich.text import Text
 from stretto.agent.brain import CONCIERGE_SEED
 from stretto.agent.cli import print_result
+from stretto.agent.doctor_setup import OPTIONAL_SETUP, checked, current_settings, is_url, setup_checks
+from stretto.agent.settings import Settings
 from stretto.agent.ways_in.speech import add_speech_flags
 from stretto.audio.doctor import Check
 from stretto.audio.doctor import checks as speech_checks
 from stretto.audio.threads import limit_threads
 
-OPTIONAL = {"sound device", "processors", "GPU"}
+OPTIONAL = {"processors", "GPU", *OPTIONAL_SETUP}
 """Checks that a call between files and programs does without."""
 OLDEST = (3, 11)
 FEWEST_PROCESSORS = 2
@@ -26,11 +27,20 @@ FEWEST_PROCESSORS = 2
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `stretto doctor`."""
-    parser = subparsers.add_parser("doctor", help="checks models, devices, threads; what to fix and how")
-    parser.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser = subparsers.add_parser(
+        "doctor", help="checks settings, models, devices, threads; what to fix and how"
+    )
+    parser.add_argument(
+        "--model", metavar="DIR|URL", help="folder or address of a model (default: the embedded one)"
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--tools", metavar="MODULE", help="module or file with @tool functions")
+    parser.add_argument("--facts", metavar="FILE", help="text or Markdown that the agent looks things up in")
+    parser.add_argument("--microphone", metavar="NAME", help="name, part of it, or number")
+    parser.add_argument("--speaker", metavar="NAME", help="name, part of it, or number")
     add_speech_flags(parser)
-    parser.set_defaults(run=run_doctor)
+    # A broken file of settings is a finding here, not the end.
+    parser.set_defaults(run=run_doctor, tells_settings=True)
 
 
 def run_doctor(args: argparse.Namespace) -> int:
@@ -38,10 +48,12 @@ def run_doctor(args: argparse.Namespace) -> int:
     limit_threads()
     console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
     results: list[Check] = []
+    settings, wrong = current_settings(args)
     for group in (
+        lambda: setup_checks(args, settings, wrong),
         machine_checks,
-        lambda: model_checks(args.model, args.device),
-        lambda: speech_checks(args.stt, args.voice, args.device),
+        lambda: model_checks(settings),
+        lambda: _without_devices(speech_checks(settings.stt, settings.voice, settings.device)),
     ):
         for check in group():
             results.append(check)
@@ -50,6 +62,11 @@ def run_doctor(args: argparse.Namespace) -> int:
     console.print(Text("all that a call needs works" if ok else "a call does not work yet", style="bold"))
     print_result(args, {"ok": ok, "checks": results})
     return 0 if ok else 1
+
+
+def _without_devices(checks: list[Check]) -> list[Check]:
+    """Microphone and speaker have checks of their own."""
+    return [check for check in checks if check["name"] != "sound device"]
 
 
 def show(console: Console, check: Check) -> None:
@@ -64,14 +81,6 @@ def show(console: Console, check: Check) -> None:
         console.print(Text(f"  {'':<16}{check['fix']}", style="dim"))
 
 
-def checked(name: str, test: Callable[[], str], fix: str) -> Check:
-    """Run a test; what it returns is the detail, what it raises the reason why the check failed."""
-    try:
-        return Check(name=name, ok=True, detail=test(), fix="")
-    except Exception as error:
-        return Check(name=name, ok=False, detail=f"{type(error).__name__}: {error}", fix=fix)
-
-
 def machine_checks() -> list[Check]:
     """Python, processors, threads, GPU."""
     return [
@@ -82,17 +91,16 @@ def machine_checks() -> list[Check]:
     ]
 
 
-def model_checks(folder: str | None, device: str = "auto") -> list[Check]:
-    """Weights and the concierge's database."""
-    return [
-        checked(
-            "weights",
-            lambda: _weights(folder, device),
-            "Name a folder with config.json and its weights by --model, reinstall Stretto, or train: "
-            "stretto llm train",
-        ),
-        checked("database", _database, "Reinstall Stretto: pip install --force-reinstall stretto"),
-    ]
+def model_checks(settings: Settings) -> list[Check]:
+    """Weights, unless the model is somewhere else, and the concierge's database."""
+    weights = checked(
+        "weights",
+        lambda: _weights(settings.model, settings.device),
+        "Name a folder with config.json and its weights by --model, reinstall Stretto, or train: "
+        "stretto llm train",
+    )
+    database = checked("database", _database, "Reinstall Stretto: pip install --force-reinstall stretto")
+    return [database] if is_url(settings.model) else [weights, database]
 
 
 def _python() -> str:

@@ -89,6 +89,8 @@ async def text_call(
         written = line(said.written)
         reply = await answer(conversation, runner, written, effort=effort)
         call.turns.append({"caller": written, "agent": reply.text, "tools": reply.tools, "ms": reply.ms})
+        if reply.failure is not None:
+            call.turns[-1]["failure"] = reply.failure
         call.forwards += reply.forwards
         if said.hang_up or reply.hang_up or reply.transfer:
             break

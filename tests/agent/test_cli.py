@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,14 @@ import pytest
 from stretto.agent import cli
 
 Run = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but those of the test."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("STRETTO_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -106,7 +115,7 @@ def test_settings_of_a_file_count_unless_something_else_is_typed(
         ("[greet]\nout = 'x'", "out"),
         ("show_canvas = 'yes'", "true or false"),
         ("seed = true", "takes a value"),
-        ("seed = 'many'", "--seed"),
+        ("seed = 'many'", "seed must be a whole number, not 'many'"),
         ("seed =", "no TOML"),
     ],
 )

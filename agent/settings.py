@@ -1,0 +1,341 @@
+"""Every setting of Stretto: type, default, what it does. `config.py` says where values come from.
+
+Run as a program it prints the page of reference: `python -m stretto.agent.settings > agent/CONFIGURATION.md`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from urllib.parse import quote
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from stretto.agent.call import SessionOptions
+from stretto.agent.canned import Canned
+from stretto.llm.language_model import Effort
+
+if TYPE_CHECKING:
+    from stretto.llm.remote import RemoteOptions
+
+PREFIX = "STRETTO_"
+NESTED = "__"
+
+
+def _no_truth(value: Any) -> Any:
+    """`port = true` is a slip, not the number 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """A variable is one text: a list's items stand apart by commas or spaces, or it is a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("must be a list: items apart by commas, or JSON") from None
+    return value.replace(",", " ").split()
+
+
+def _key(value: SecretStr) -> SecretStr:
+    """Refuse what no HTTP header carries; the message never shows the key."""
+    text = value.get_secret_value()
+    if not text or not all("!" <= character <= "~" for character in text):
+        raise ValueError("a key is made of visible ASCII characters, without spaces")
+    return value
+
+
+Number = BeforeValidator(_no_truth)
+Count = Annotated[int, Field(ge=1), Number]
+Natural = Annotated[int, Field(ge=0), Number]
+Port = Annotated[int, Field(ge=0, le=65535), Number]
+Positive = Annotated[float, Field(gt=0), Number]
+Probability = Annotated[float, Field(ge=0, le=1), Number]
+Key = Annotated[SecretStr, AfterValidator(_key)]
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        validate_assignment=True,
+    )
+
+
+class CannedSettings(Section):
+    """Sentences not made by the model. An empty one is not spoken."""
+
+    greeting: str = Canned.greeting
+    """Spoken first. With the concierge's tools it is the concierge's own unless it is set."""
+    apology: str = Canned.apology
+    """When a part failed and there is no reply."""
+    not_heard: str = Canned.not_heard
+    """When the caller spoke and no words were recognised."""
+    one_moment: str = Canned.one_moment
+    """While a tool runs for long."""
+    still_there: str = Canned.still_there
+    """When the caller is silent for long."""
+    goodbye: str = Canned.goodbye
+    """Before the agent hangs up on a silent caller."""
+    too_long: str = Canned.too_long
+    """When the longest call is over."""
+    transferring: str = Canned.transferring
+    """Before the call is handed over to a person."""
+
+
+class CallSettings(Section):
+    """How a call is led. Times are milliseconds (`_ms`) or seconds (`_s`)."""
+
+    greeting: str | None = SessionOptions.greeting
+    """Spoken first instead of `canned.greeting`; "" for no greeting."""
+    commit_silence_ms: Positive = SessionOptions.commit_silence_ms
+    """A turn that looks finished is over after so long a silence."""
+    doubtful_silence_ms: Positive = SessionOptions.doubtful_silence_ms
+    """The same for a turn of which the model is not sure."""
+    unfinished_silence_ms: Positive = SessionOptions.unfinished_silence_ms
+    """The same for a turn that looks unfinished."""
+    soft_end_ms: Positive = SessionOptions.soft_end_ms
+    """After so long a silence a reply is prepared; nothing of it is heard before the turn is over."""
+    use_p_end: bool = SessionOptions.use_p_end
+    """Ask the model, too, whether the caller has finished."""
+    p_end_sure: Probability = SessionOptions.p_end_sure
+    """From this probability of an end on the turn counts as finished."""
+    p_end_unfinished: Probability = SessionOptions.p_end_unfinished
+    """Below this probability of an end it counts as unfinished."""
+    speculate: bool = SessionOptions.speculate
+    """Prepare replies while the caller may still go on."""
+    interruptible: bool = SessionOptions.interruptible
+    """A caller who speaks stops the agent."""
+    draft_deadline_ms: Positive | None = SessionOptions.draft_deadline_ms
+    """A reply is written within so long, however good it is by then."""
+    max_tool_rounds: Count = SessionOptions.max_tool_rounds
+    """How often in a turn the model may call tools and read what they gave."""
+    one_moment_ms: Positive = SessionOptions.one_moment_ms
+    """A tool that runs for longer is covered by a sentence."""
+    silence_prompt_s: Positive = SessionOptions.silence_prompt_s
+    """A caller silent for so long is asked whether they are still there."""
+    silence_prompts: Natural = SessionOptions.silence_prompts
+    """So many unanswered questions, then the agent says goodbye."""
+    longest_call_s: Positive = SessionOptions.longest_call_s
+    """A call ends after so long."""
+    caller_gone_s: Positive = SessionOptions.caller_gone_s
+    """A call ends when no sound arrived, not even silence, for so long."""
+    recogniser_timeout_s: Positive = SessionOptions.recogniser_timeout_s
+    """How long the recogniser may take for a turn's last words."""
+    model_timeout_s: Positive = SessionOptions.model_timeout_s
+    """How long the model may take for a reply."""
+    synthesiser_timeout_s: Positive = SessionOptions.synthesiser_timeout_s
+    """How long the voice may take for a clause."""
+    tool_timeout_s: Positive = SessionOptions.tool_timeout_s
+    """How long a tool may take, whatever its own limit."""
+    canned: CannedSettings = CannedSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CallSettings:
+        SessionOptions(**self.model_dump(exclude={"canned"})).turn_options()
+        return self
+
+
+class ServeSettings(Section):
+    """`stretto serve`: where it listens, who may call, how much of it."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but this machine's own needs keys."""
+    port: Port = 8080
+    """TCP port; 0 for any that is free."""
+    keys: Annotated[list[Key], BeforeValidator(_listed)] = []
+    """API keys of callers; as a variable they stand apart by commas."""
+    key_file: Path | None = None
+    """File with more keys, one a line; lines with # in front are left out."""
+    origins: Annotated[list[str], BeforeValidator(_listed)] = []
+    """Origins of web pages that may call from a browser, as in `https://shop.example`; "*" for any."""
+    max_sessions: Count = 8
+    """Calls at the same time."""
+    sessions_per_key: Count = 4
+    """Calls of one key at the same time."""
+    requests_per_minute: Count = 60
+    """Requests of one key in a minute."""
+    max_frame_bytes: Count = 1024 * 1024
+    """Longest WebSocket message."""
+    max_json_bytes: Count = 256 * 1024
+    """Longest JSON body of an HTTP request."""
+    idle_timeout_s: Positive = 60.0
+    """A connection on which nothing arrives for so long is closed."""
+    record: Path | None = None
+    """Folder for recordings and transcripts of all calls; none are kept without it."""
+    metrics: bool = True
+    """Offer `/metrics` to Prometheus."""
+
+    def all_keys(self) -> list[str]:
+        """The keys of the settings and of the key file. Raises `ValueError` for a file without a key."""
+        return [key.get_secret_value() for key in self.keys] + (
+            list(_keys_in(self.key_file)) if self.key_file else []
+        )
+
+    def is_local(self) -> bool:
+        """Only this machine reaches it."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    def required_keys(self) -> list[str]:
+        """`all_keys`; raises `ValueError`, too, where the host asks for keys and there are none."""
+        keys = self.all_keys()
+        if not keys and not self.is_local():
+            raise ValueError(
+                f"whoever reaches {self.host} could call: set {PREFIX}SERVE{NESTED}KEYS or [serve] key_file, "
+                "or listen on 127.0.0.1"
+            )
+        return keys
+
+
+class RemoteSettings(Section):
+    """Counts where `model` is the URL of a server of OpenAI's chat completions."""
+
+    # The defaults are those of `RemoteOptions`, and a test says so: importing it would cost every command
+    # the import of its client.
+    model: str | None = None
+    """The model's name on that server, unless the URL says it (`#name`); else the first that it offers."""
+    key: Key | None = None
+    """API key of that server; without it the variable `STRETTO_MODEL_KEY` counts."""
+    connect_s: Positive = 3.0
+    """Seconds that connecting may take."""
+    first_chunk_s: Positive = 6.0
+    """Seconds until an answer begins."""
+    draft_s: Positive = 12.0
+    """Seconds for a whole reply with all second tries."""
+    retries: Natural = 2
+    """Second tries after errors that may pass."""
+    diffusing: bool = False
+    """Ask for a diffusion model's canvases, as Mercury sends them."""
+    effort: Literal["openai", "mercury"] | None = None
+    """Pass `effort` on in these words; without it nothing is sent, for some servers refuse the field."""
+
+    def url(self, model: str) -> str:
+        """`model`, a URL, with the name of the model behind it where it has none."""
+        named = "#" in model or "model=" in model
+        return f"{model}#{quote(self.model)}" if self.model and not named else model
+
+    def options(self) -> RemoteOptions:
+        """How the server is asked."""
+        from stretto.llm.remote import EFFORTS, RemoteOptions
+
+        fields = self.model_dump(exclude={"model", "key", "effort"})
+        return RemoteOptions(efforts=EFFORTS[self.effort] if self.effort else None, **fields)
+
+
+class Settings(BaseSettings):
+    """Shared by all commands that have a flag of the same name."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        validate_assignment=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
+        env_ignore_empty=True,
+        enable_decoding=False,
+    )
+
+    model: str | None = None
+    """Folder of a model, or URL of an OpenAI-compatible server; without it the embedded model."""
+    effort: Effort = SessionOptions.effort
+    """How carefully a reply is written: more passes, same length."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What the models run on; auto takes a GPU where there is one."""
+    stt: str | None = None
+    """Recogniser: name or folder; without it the embedded tiny.en."""
+    voice: str | None = None
+    """The agent's Piper voice: name or file; without it the embedded en_US-joe-medium."""
+    tools: str | None = None
+    """Module or file with `@tool` functions; without it the concierge."""
+    system: str | None = None
+    """The model's instructions; without it the concierge's, or plain ones for your own tools."""
+    facts: Path | None = None
+    """Text or Markdown file about your business that the agent looks things up in."""
+    call: CallSettings = CallSettings()
+    serve: ServeSettings = ServeSettings()
+    remote: RemoteSettings = RemoteSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # what is given by name comes from the file
+
+    def session_options(
+        self, system: str, canned: Canned | None = None, rate: int | None = None
+    ) -> SessionOptions:
+        """A call's options. `canned`: sentences that count where none is set; `rate`: of the way in, Hz."""
+        said = self.call.canned.model_dump(exclude_unset=True)
+        return SessionOptions(
+            system=system,
+            effort=self.effort,
+            rate=rate,
+            canned=replace(canned or Canned(), **said),
+            **self.call.model_dump(exclude={"canned"}),
+        )
+
+
+def section_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The type of a field that is a table of its own."""
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def variable(names: Sequence[str]) -> str:
+    """The environment variable of a key: `("serve", "port")` is STRETTO_SERVE__PORT."""
+    return PREFIX + NESTED.join(names).upper()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Its value is shown nowhere."""
+
+    def within(kind: Any) -> bool:
+        return kind is SecretStr or any(within(part) for part in get_args(kind))
+
+    return within(field.annotation)
+
+
+def _keys_in(path: Path) -> Iterator[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise ValueError(f"the key file {path} cannot be read ({reason}): one key a line") from None
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise ValueError(f"the key file {path} has no keys: one a line")
+    for key in keys:
+        try:
+            yield _key(SecretStr(key)).get_secret_value()
+        except ValueError as error:
+            raise ValueError(f"the key file {path}: {error}") from None
+
+
+if __name__ == "__main__":
+    from stretto.agent.reference import page
+
+    sys.stdout.write(page())
