@@ -16,6 +16,7 @@ from typing import Any, Literal
 from stretto.agent import events
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.call import Call, EventStream, SessionOptions
+from stretto.agent.events import Event
 from stretto.agent.floor import GRACE_S, Floor
 from stretto.agent.hearing import FRAME_S, Hearing, Recogniser, VoiceActivity
 from stretto.agent.history import History
@@ -113,7 +114,7 @@ class Session:
             if count % 50 == 1:
                 self._call.emit(events.FramesDropped(at_ms=self._call.ms(), count=count))
 
-    def events(self) -> AsyncIterator[events.Event]:
+    def events(self) -> AsyncIterator[Event]:
         """Everything from now on, in order, until the call is over; several may read."""
         reader = EventStream()
         self._call.readers.append(reader)
@@ -121,7 +122,7 @@ class Session:
             reader.close()
         return reader
 
-    def watch(self, tell: Callable[[events.Event], None]) -> None:
+    def watch(self, tell: Callable[[Event], None]) -> None:
         """Have a function told of every event at once, before what follows; it must return at once, too."""
         self._call.watchers.append(tell)
 

@@ -21,7 +21,7 @@ AHEAD_MS = 20_000.0
 LONGEST_S = 900.0
 """No utterance waits or lasts longer."""
 
-Sink = Callable[[Int16, float], None]
+Sink = Callable[[Int16, float], object]
 """Takes 20 ms of the agent's audio and the time (s, session's clock) at which its first sample is due."""
 
 
