@@ -53,7 +53,7 @@ def run_doctor(args: argparse.Namespace) -> int:
         lambda: setup_checks(args, settings, wrong),
         machine_checks,
         lambda: model_checks(settings),
-        lambda: _without_devices(speech_checks(settings.stt, settings.voice, settings.device)),
+        lambda: speech_checks(settings.stt, settings.voice, settings.device),
     ):
         for check in group():
             results.append(check)
@@ -62,11 +62,6 @@ def run_doctor(args: argparse.Namespace) -> int:
     console.print(Text("all that a call needs works" if ok else "a call does not work yet", style="bold"))
     print_result(args, {"ok": ok, "checks": results})
     return 0 if ok else 1
-
-
-def _without_devices(checks: list[Check]) -> list[Check]:
-    """Microphone and speaker have checks of their own."""
-    return [check for check in checks if check["name"] != "sound device"]
 
 
 def show(console: Console, check: Check) -> None:

@@ -144,14 +144,14 @@ class Floor:
 
     def close(self, text: str, ends: str) -> None:
         """The last words: whatever goes on is cut short, and nobody interrupts them."""
-        self._withdraw()
+        self._cut_short()
         self._closing = True
         self.say(text, ends)
 
     async def finish(self) -> None:
         """The call is over: silence, and the end of tools that run (at most a few seconds)."""
         self._closing = True
-        self._withdraw()
+        self._cut_short()
         self.mouth.stop()
         reply = self._newest()
         if reply is not None and reply.committed:
@@ -268,6 +268,15 @@ class Floor:
             reply = self._reply_to(cut.record)
             reply.commit()
             self._start(reply, reply.resume(cut))
+
+    def _cut_short(self) -> None:
+        """Say no more; what was heard of a reply that was being said stays."""
+        reply = self._newest()
+        if reply is not None and reply.committed:
+            self.mouth.stop()
+            reply.interrupt()
+        else:
+            self._withdraw()
 
     def _withdraw(self) -> None:
         """Drop the newest reply (one whose tools ran is cut short); the one before it is the newest again."""

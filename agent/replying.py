@@ -367,13 +367,13 @@ class Reply:
 
     def _release(self, utterance: Utterance) -> None:
         self.record.agent = f"{self.record.agent} {utterance.text}".strip()
-        if self.record.audio_ready_ms is None and utterance.ready_at is not None:
-            self.record.audio_ready_ms = self._call.ms(utterance.ready_at)
         self._mouth.release(utterance)
 
     def _note(self, said: Utterance) -> None:
         """Put what was heard into record and history, and a failing voice into the failures."""
         call, turn = self._call, self.record
+        if turn.audio_ready_ms is None and said.ready_at is not None:
+            turn.audio_ready_ms = call.ms(said.ready_at)
         if said.error is not None:
             call.fail("synthesiser", said.error, turn)
         if said.heard_until is not None:

