@@ -176,6 +176,28 @@ class Agent:
             await asyncio.to_thread(recorder.save, record, session.started)
         return call
 
+    @asynccontextmanager
+    async def serving(
+        self, host: str = "127.0.0.1", port: int = 8080, keys: Sequence[str] = ()
+    ) -> AsyncIterator[str]:
+        """Take calls over WebSocket while the block runs, as `stretto serve` does; gives the URL.
+
+        Raises ValueError for a host that others reach without `keys`, OSError for a port that is taken.
+        """
+        from stretto.agent.realtime.connection import Service
+        from stretto.agent.realtime.wire_voice import WireVoice
+        from stretto.agent.server.doors import Doors
+        from stretto.agent.server.server import Server
+        from stretto.agent.settings import ServeSettings
+
+        ServeSettings(host=host, keys=list(keys)).required_keys()  # type: ignore[arg-type]
+        model, recogniser, voice = self._loaded()
+        service = Service(
+            model, recogniser, lambda speed: WireVoice(voice), self.options, self.tools, True, self.bias
+        )
+        async with Server(service, Doors(keys)).listening(host, port) as url:
+            yield url
+
 
 class AgentCall:
     """One call that is held. `session` has the rest of what can be done with it (`Session`)."""
