@@ -136,6 +136,11 @@ class Session:
     # ------------------------------------------------------------------ leading the call
 
     @property
+    def over(self) -> bool:
+        """Somebody hung up: nothing is said, heard or answered any more."""
+        return self._call.over.is_set()
+
+    @property
     def history(self) -> History:
         """What was said so far, as it was heard."""
         return self._call.history
@@ -146,8 +151,9 @@ class Session:
         return self._line.waiting
 
     def say(self, text: str) -> None:
-        """Have the agent say these words; they count as canned."""
-        self._floor.say(text)
+        """Have the agent say these words; they count as canned. Does nothing when the call is over."""
+        if not self.over:
+            self._floor.say(text)
 
     def write(self, text: str, role: Literal["user", "assistant"] = "user") -> dict[str, Any]:
         """Put words into the history as if they had been said; returns the message. See `respond`."""
@@ -155,8 +161,9 @@ class Session:
         return self.history.written(role, text, self._call.ms())
 
     def respond(self) -> None:
-        """Let the agent say what is next, without a turn of the caller."""
-        self._floor.respond()
+        """Let the agent say what is next, without a turn of the caller. Nothing when the call is over."""
+        if not self.over:
+            self._floor.respond()
 
     def cancel(self) -> None:
         """Cut short what the agent says or is about to say; tools that run are finished."""

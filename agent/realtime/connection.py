@@ -119,6 +119,8 @@ class Connection:
 
     async def _read(self, received: AsyncIterator[str | bytes]) -> None:
         async for text in received:
+            if self.session.over:
+                return
             try:
                 event, event_id = c.parse(text)
             except RequestError as error:
