@@ -173,7 +173,7 @@ class ServeSettings(Section):
     """Longest WebSocket message."""
     max_json_bytes: Count = 256 * 1024
     """Longest JSON body of an HTTP request."""
-    idle_timeout_s: Positive = 60.0
+    idle_timeout_s: Positive = 300.0
     """A connection on which nothing arrives for so long is closed."""
     record: Path | None = None
     """Folder for recordings and transcripts of all calls; none are kept without it."""

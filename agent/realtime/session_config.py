@@ -139,6 +139,7 @@ class RealtimeSession(_Strict):
         """How the call is to be led; what the session does not say is as in `plain`. Raises RequestError."""
         turns = self.audio.input.turn_detection
         changed: dict[str, Any] = {"silence_prompt_s": NEVER_S, "interruptible": False, "respond": False}
+        changed["caller_gone_s"] = NEVER_S  # a client need not send silence; the server sees when it is gone
         if self.instructions is not None:
             changed["system"] = self.instructions
         if turns is not None:
