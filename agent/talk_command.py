@@ -1,0 +1,275 @@
+"""`stretto talk`: the microphone and the speaker of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.cli import UsageError, print_result
+from stretto.agent.config import settings_of
+from stretto.agent.session import Session, SessionOptions
+from stretto.agent.ways_in.live import LiveCall
+from stretto.agent.ways_in.microphone import MicrophoneCall
+from stretto.agent.ways_in.push_to_talk import PushToTalk, check_keys, space_bar
+from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
+from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
+from stretto.agent.ways_in.talk_view import TalkView
+from stretto.agent.ways_in.warm_up import warm_up
+from stretto.audio.devices import DeviceError, devices, find
+from stretto.audio.echo import EchoCanceller
+from stretto.audio.pcm import RATE
+from stretto.audio.streams import LATENCY_S, Latency, Microphone, Speaker
+from stretto.audio.threads import limit_threads
+from stretto.llm.language_model import LanguageModel
+from stretto.tools.tool import Tool
+
+
+@dataclass(frozen=True)
+class TalkSettings:
+    """Which devices, and how. `out`: the folder of call.wav and call.json. `microphone`, `speaker`: names,
+    parts of names or numbers; None for the system's own."""
+
+    out: Path
+    microphone: str | None = None
+    speaker: str | None = None
+    echo_cancelling: bool = True
+    push_to_talk: bool = False
+    latency: Latency = LATENCY_S
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `stretto talk`."""
+    parser = subparsers.add_parser(
+        "talk",
+        help="talk to the agent over microphone and speaker",
+        description="The agent greets, then listens. Ctrl-C hangs up. Leaves call.wav (stereo: caller left, "
+        "agent right) and call.json.",
+    )
+    parser.add_argument("--microphone", metavar="NAME", help="name, part of it, or number (see --devices)")
+    parser.add_argument("--speaker", metavar="NAME", help="name, part of it, or number (see --devices)")
+    parser.add_argument("--devices", action="store_true", help="list the devices and stop")
+    parser.add_argument(
+        "--push-to-talk",
+        action="store_true",
+        help="the agent hears you only while SPACE is held, or between two taps on it",
+    )
+    parser.add_argument(
+        "--no-echo-cancelling", action="store_true", help="leave the microphone as it is (headphones)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for the files (default: one in talk/, named by date and time)"
+    )
+    add_tool_flags(parser)
+    add_model_flags(parser)
+    add_speech_flags(parser)
+    parser.set_defaults(run=run_talk)
+
+
+def run_talk(args: argparse.Namespace) -> int:
+    """Hold the call; 0 when somebody hung up, 1 when it broke off, 130 when interrupted (files are kept).
+
+    Raises `UsageError` for what cannot be used, before any model loads.
+    """
+    console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
+    try:
+        if args.devices:
+            return list_devices(args, console)
+        find("speaker", args.speaker)
+        find("microphone", args.microphone)
+        if not args.no_echo_cancelling:
+            EchoCanceller(RATE)
+    except DeviceError as error:
+        raise UsageError(str(error)) from error
+    if args.push_to_talk:
+        check_keys()
+    settings = TalkSettings(
+        folder(args.out or f"talk/{datetime.now():%Y-%m-%d-%H%M%S}"),
+        args.microphone,
+        args.speaker,
+        not args.no_echo_cancelling,
+        args.push_to_talk,
+    )
+    limit_threads()
+    with contextlib.ExitStack() as stack:
+        model = load_model(args)
+        stack.callback(model.close)
+        chosen = load_tool_set(args)
+        check_tools(model, chosen.tools)
+        options = settings_of(args).session_options(chosen.system, chosen.canned, RATE_OUT)
+        speech = load_speech(args)
+        stack.callback(speech.close)
+        console.print("[dim]warming up[/dim]")
+        asyncio.run(warm_up(model, speech, options.system, chosen.tools, options.effort))
+        view = view_for(args, console)
+        try:
+            fields = asyncio.run(talk(model, speech, chosen.tools, options, chosen.bias, settings, view))
+        except DeviceError as error:
+            raise UsageError(str(error)) from error
+    console.print(f"\n  {settings.out / 'call.wav'}\n  {settings.out / 'call.json'}")
+    print_result(args, fields)
+    if fields["interrupted"]:
+        return 130
+    if fields["error"] is not None:
+        print(
+            f"stretto talk: the call broke off ({fields['error']}); what there is lies in {settings.out}",
+            file=sys.stderr,
+        )
+    return 1 if fields["error"] is not None or fields["ended"] in ("line", "cancelled") else 0
+
+
+def list_devices(args: argparse.Namespace, console: Console) -> int:
+    """Print every device; the ones that are taken where none is named are marked."""
+    found = devices()
+    for each in found:
+        used = [kind for kind in ("microphone", "speaker") if getattr(each, kind)]
+        console.print(
+            f"{each.number:>3}  {each.name}   {each.inputs} in, {each.outputs} out, {each.rate} Hz"
+            f"{'   default ' + ' and '.join(used) if used else ''}",
+            markup=False,
+        )
+    if not found:
+        console.print("no devices")
+    print_result(args, {"devices": [vars(each) for each in found]})
+    return 0
+
+
+def folder(name: str) -> Path:
+    """The output folder, created. Raises `UsageError`."""
+    path = Path(name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".write").touch()
+        (path / ".write").unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot write into {path} ({reason}): choose another folder with --out") from error
+    return path
+
+
+def view_for(args: argparse.Namespace, console: Console) -> LiveCall:
+    """A live panel in a terminal; plain lines elsewhere; nothing when quiet."""
+    if args.quiet or args.json or not console.is_terminal:
+        return LiveCall(console)
+    hint = "SPACE: hold it or tap it to talk · Ctrl-C hangs up" if args.push_to_talk else "Ctrl-C hangs up"
+    return TalkView(console, hint)
+
+
+async def talk(
+    model: LanguageModel,
+    speech: Speech,
+    tools: list[Tool],
+    options: SessionOptions,
+    bias: Sequence[str],
+    settings: TalkSettings,
+    view: LiveCall,
+) -> dict[str, Any]:
+    """The call, and its files; the fields of `--json`.
+
+    An interrupt hangs up, a second one breaks off. `options.rate` must be `RATE_OUT`. Raises `DeviceError` if
+    a device cannot be opened, `UsageError` if the files cannot be written.
+    """
+    recorder = StereoRecorder(RATE_OUT, time.monotonic)
+    key = PushToTalk()
+    line = MicrophoneCall(
+        Microphone(settings.microphone, settings.latency),
+        Speaker(settings.speaker, settings.latency),
+        recorder,
+        echo_cancelling=settings.echo_cancelling,
+        **({"line_open": key.talking} if settings.push_to_talk else {}),
+    )
+    session = Session(
+        recogniser=speech.recogniser,
+        synthesiser=speech.synthesiser,
+        model=model,
+        sink=line.sink,
+        tools=tools,
+        options=options,
+        bias=bias,
+    )
+    stop = asyncio.Event()
+    error: str | None = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interrupts(stop))
+        if isinstance(view, TalkView):
+            stack.enter_context(view.shown(lambda: (line.caller_db, line.agent_db)))
+        if settings.push_to_talk:
+            stack.enter_context(space_bar(lambda: key.press(time.monotonic())))
+        try:
+            await line.hold(session, [view.event], stop)
+        except DeviceError:
+            raise
+        except asyncio.CancelledError:
+            stop.set()
+        except Exception as broken:  # whatever it is: what was recorded so far must not be lost with it
+            error = causes(broken)
+    if line.lost is not None:
+        error = str(line.lost)
+    fields = {
+        **session.record.to_json(),
+        "recording": "call.wav",
+        "out": str(settings.out),
+        "underruns": line.speaker.buffer.underruns,
+        "interrupted": stop.is_set(),
+        "error": error,
+        "echo_cancelling": settings.echo_cancelling,
+        "push_to_talk": settings.push_to_talk,
+        "devices": [
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "rate": each.rate,
+                "latency_ms": round(each.latency_ms, 1),
+                "faults": each.faults,
+            }
+            for each in (line.microphone, line.speaker)
+        ],
+    }
+    try:
+        recorder.save(settings.out / "call.wav", session.started or time.monotonic())
+        text = json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+        (settings.out / "call.json").write_text(text, encoding="utf-8")
+    except (OSError, RuntimeError) as failed:
+        raise UsageError(f"{settings.out} cannot be written ({failed}): choose another --out") from failed
+    return fields
+
+
+@contextlib.contextmanager
+def interrupts(stop: asyncio.Event) -> Iterator[None]:
+    """An interrupt sets `stop`, a second one cancels the running task."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def interrupt() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(NotImplementedError):  # no such signals on this system
+        for each in signals:
+            loop.add_signal_handler(each, interrupt)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for each in signals:
+                loop.remove_signal_handler(each)
+
+
+def causes(error: BaseException) -> str:
+    """What went wrong, without the tree of task groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(causes(part) for part in error.exceptions)
+    return f"{type(error).__name__}: {error}"
