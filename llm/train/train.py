@@ -171,7 +171,7 @@ def train(
         seen, spent = state["tokens"], state["seconds"]
     out.mkdir(parents=True, exist_ok=True)
     run: Pass = torch.compile(model.train_pass, dynamic=True) if preset.compile else model.train_pass
-    amp = torch.autocast(device, torch.bfloat16)
+    flex = preset.flex
     log = (out / "log.jsonl").open("a")
     pace = Pace(preset.steps, preset.minutes, spent)
     logged, wrote = (start, seen), time.monotonic()
@@ -183,12 +183,17 @@ def train(
         for opt, lrs in zip(opts, base_lr, strict=True):
             for group, lr in zip(opt.param_groups, lrs, strict=True):
                 group["lr"] = lr * schedule(step, pace.steps)
-        found: list[tuple[Tensor, Tensor]] = []
         twice = random.Random(f"{preset.seed}/{step}/twice").random() < preset.self_conditioning
-        with amp:
-            for causal, denoise in losses(model, now, run, preset.flex, preset.certainty_forcing, twice):
-                torch.autograd.backward(preset.causal_weight * causal + denoise)
-                found.append((causal.detach(), denoise.detach()))
+        try:
+            found = gradients(model, now, preset, run, flex, twice, device)
+        except Exception as error:
+            if run == model.train_pass:
+                raise
+            # A compiler that fails at some shape of a batch must not end a run that has hours behind it.
+            print(f"compiled code failed at step {step} ({type(error).__name__}): on without it", flush=True)
+            run, flex = model.train_pass, False
+            model.zero_grad(set_to_none=True)
+            found = gradients(model, now, preset, run, flex, twice, device)
         coming = next(ready, None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
@@ -233,6 +238,24 @@ def train(
     ready.close()
     log.close()
     return {"steps": row["step"], "tokens": seen, "loss": row.get("causal", 0.0) + row.get("denoise", 0.0)}
+
+
+def gradients(
+    model: Transformer,
+    batches: Sequence[Batch],
+    preset: Preset,
+    run: Pass,
+    flex: bool,
+    twice: bool,
+    device: str,
+) -> list[tuple[Tensor, Tensor]]:
+    """Add up the gradients of one step; both losses, batch by batch."""
+    found: list[tuple[Tensor, Tensor]] = []
+    with torch.autocast(device, torch.bfloat16):
+        for causal, denoise in losses(model, batches, run, flex, preset.certainty_forcing, twice):
+            torch.autograd.backward(preset.causal_weight * causal + denoise)
+            found.append((causal.detach(), denoise.detach()))
+    return found
 
 
 class Pace:

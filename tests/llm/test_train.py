@@ -80,6 +80,34 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     assert {"valid_causal", "valid_denoise", "tokens"} <= rows[-1].keys()
 
 
+def test_a_compiler_that_fails_in_mid_run_does_not_end_it(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [0]
+
+    def compiled(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == 3:
+                raise AssertionError("expected size 2==2, stride 221184==294912 at dim=0")
+            return function(*given)
+
+        return run
+
+    def trained(name: str, *values: str) -> dict[str, Tensor]:
+        args = arguments(files, tmp_path / name, 5)
+        args.set = [*args.set, *values]
+        train_command(args)
+        return load(tmp_path / name).state_dict()
+
+    plain = trained("plain")
+    monkeypatch.setattr(torch, "compile", compiled)
+    failing = trained("failing", "compile=true")
+    assert calls[0] == 3, "from then on it is not asked again"
+    for name in plain:
+        torch.testing.assert_close(failing[name], plain[name], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
