@@ -206,8 +206,9 @@ def _missing() -> dict[str, list[str]]:
     extras = metadata.metadata("stretto").get_all("Provides-Extra", [])
     for text in metadata.requires("stretto") or []:
         need = Requirement(text)
-        always = need.marker is None or need.marker.evaluate({"extra": ""})
-        asking = [""] if always else [x for x in extras if need.marker.evaluate({"extra": x})]
+        marker = need.marker
+        always = marker is None or marker.evaluate({"extra": ""})
+        asking = [""] if always else [x for x in extras if marker is None or marker.evaluate({"extra": x})]
         try:
             met = need.specifier.contains(metadata.version(need.name), prereleases=True)
         except metadata.PackageNotFoundError:

@@ -24,7 +24,7 @@ from stretto.demo.live import LiveDemo
 from stretto.demo.page import write_page
 from stretto.demo.spoken_call import SpokenCall, facts, spoken_call
 from stretto.demo.warm_up import warm_up
-from stretto.llm.local import LocalModel
+from stretto.llm.language_model import LanguageModel
 
 DEFAULT_SEED = 107
 """A call that reaches its goal; about a third do not (README)."""
@@ -86,7 +86,7 @@ def weights_name(model: str | None) -> str:
 
 
 @contextlib.contextmanager
-def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[LocalModel, Speech, CallerVoice]]:
+def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[LanguageModel, Speech, CallerVoice]]:
     """Everything that a call needs, loaded and warm; how long each part took is printed."""
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
@@ -112,7 +112,7 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[LocalMo
 
 
 async def _interruptible(
-    model: LocalModel, speech: Speech, voice: CallerVoice, args: argparse.Namespace, live: LiveDemo
+    model: LanguageModel, speech: Speech, voice: CallerVoice, args: argparse.Namespace, live: LiveDemo
 ) -> SpokenCall:
     """The call; an interrupt ends it and what was recorded is returned."""
     task = asyncio.current_task()
