@@ -204,7 +204,7 @@ class Floor:
                 reply.quiet = not call.options.respond
                 self._start(reply, reply.listen() if reply.quiet else reply.answer())
             case turn.Drop() | turn.Reopen():
-                self._withdraw()
+                self._withdraw(key)
                 call.speculation.drop(key)
                 self._hearing.pause(False)
                 if reopened := isinstance(action, turn.Reopen):
@@ -215,7 +215,7 @@ class Floor:
             case turn.Commit():
                 self._commit(key)
             case turn.Discard():
-                self._withdraw()
+                self._withdraw(key)
                 self._hearing.close(self._speech_end)
                 call.emit(events.TurnIgnored(at_ms=at_ms, turn=action.turn))
                 self._resume()
@@ -237,8 +237,8 @@ class Floor:
                 speculation=record.speculation,
             )
         )
-        if self._reply is not None:
-            self._reply.commit()
+        if (reply := self._of(key)) is not None:
+            reply.commit()
 
     # ------------------------------------------------------------------ replies
 
@@ -278,9 +278,16 @@ class Floor:
         else:
             self._withdraw()
 
-    def _withdraw(self) -> None:
-        """Drop the newest reply (one whose tools ran is cut short); the one before it is the newest again."""
+    def _of(self, key: Key) -> Reply | None:
+        """The reply to a revision; one that was asked for since then may stand behind it."""
         reply = self._newest()
+        while reply is not None and reply.key != key:
+            reply = reply.after
+        return reply
+
+    def _withdraw(self, key: Key | None = None) -> None:
+        """Drop the reply to a revision, or the newest (one whose tools ran is cut short)."""
+        reply = self._newest() if key is None else self._of(key)
         if reply is None:
             return
         if self.mouth.current is not None and self.mouth.current.record is reply.record:
@@ -289,7 +296,8 @@ class Floor:
             reply.interrupt()
         else:
             reply.drop()
-            self._reply = reply.after
+            if reply is self._reply:
+                self._reply = reply.after
 
     # what a reply tells
 

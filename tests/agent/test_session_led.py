@@ -96,6 +96,26 @@ def test_turns_that_are_ended_by_hand(cast):
     assert stage.of(events.Committed)[0].at_ms < 3400 + 150 + 200
 
 
+def test_a_reply_is_asked_for_at_once_when_a_turn_is_ended(cast):
+    async def manual(session):
+        await session.update(replace(session.options, interruptible=False, respond=False), manual=True)
+
+    async def ask(session):
+        await session.end_turn()
+        session.respond()  # the words are not recognised yet
+
+    script = [cast.Says(1.0, 2.0, "what time is it")]
+    stage = cast.Stage(script, ["Noon."], acts=[(0.2, manual), (2.2, ask), (5.0, ask)], until=9.0)
+    record = stage.run()
+    assert [m["content"] for m in record.messages[1:]] == [
+        "what time is it",
+        "Noon.",
+        "Is there anything else?",  # nobody said anything, and still a reply was asked for
+    ]
+    assert min(stage.audible()) < 3.0
+    assert not stage.of(events.Failure)
+
+
 def test_cleared_audio_is_no_turn(cast):
     async def manual(session):
         await session.update(manual=True)
