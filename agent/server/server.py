@@ -31,18 +31,19 @@ log = logging.getLogger("stretto.server")
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/call.js": ("call.js", "text/javascript; charset=utf-8"),
-    "/view.js": ("view.js", "text/javascript; charset=utf-8"),
-    "/microphone.js": ("microphone.js", "text/javascript; charset=utf-8"),
-    "/speaker.js": ("speaker.js", "text/javascript; charset=utf-8"),
+} | {
+    f"/{file.name}": (file.name, "text/javascript; charset=utf-8")
+    for file in files("stretto.agent.page").iterdir()
+    if file.name.endswith(".js")
 }
 """Files of the page by their path."""
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 CLOSE_S = 10.0
 """At the end all calls may take so long to hang up."""
@@ -54,7 +55,7 @@ class Limits:
 
     frame: int = 1024 * 1024
     json: int = 256 * 1024
-    idle_s: float = 60.0
+    idle_s: float = 300.0
 
 
 @dataclass
