@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from stretto.agent.config import ConfigError, configure
@@ -20,6 +21,19 @@ def print_result(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """With `--json`: the command's result as the last line on standard output."""
     if args.json:
         print(json.dumps(fields, ensure_ascii=False), flush=True)
+
+
+def folder(name: str) -> Path:
+    """The output folder, created. Raises `UsageError`."""
+    path = Path(name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".write").touch()
+        (path / ".write").unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot write into {path} ({reason}): choose another folder with --out") from error
+    return path
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
-from stretto.agent.cli import UsageError, print_result
+from stretto.agent.cli import UsageError, folder, print_result
 from stretto.agent.config import settings_of
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
@@ -143,19 +143,6 @@ def list_devices(args: argparse.Namespace, console: Console) -> int:
         console.print("no devices")
     print_result(args, {"devices": [vars(each) for each in found]})
     return 0
-
-
-def folder(name: str) -> Path:
-    """The output folder, created. Raises `UsageError`."""
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / ".write").touch()
-        (path / ".write").unlink()
-    except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"cannot write into {path} ({reason}): choose another folder with --out") from error
-    return path
 
 
 def view_for(args: argparse.Namespace, console: Console) -> LiveCall:

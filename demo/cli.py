@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 from stretto.agent.brain import add_model_flags, load_model
-from stretto.agent.cli import UsageError, print_result
+from stretto.agent.cli import folder, print_result
 from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
 from stretto.audio.pcm import write_wav
 from stretto.audio.threads import limit_threads
@@ -65,19 +65,6 @@ def run_demo(args: argparse.Namespace) -> int:
             f"stretto demo: the call broke off ({call.error}); what there is lies in {out}", file=sys.stderr
         )
     return 0 if call.completed else 1
-
-
-def folder(name: str) -> Path:
-    """The output folder, created. Raises `UsageError`."""
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / ".write").touch()
-        (path / ".write").unlink()
-    except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"cannot write into {path} ({reason}): choose another folder with --out") from error
-    return path
 
 
 def weights_name(model: str | None) -> str:

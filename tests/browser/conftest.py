@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 import wave
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from stretto.agent.server.doors import Doors
 from stretto.agent.server.server import Server
 from stretto.audio.recognise import Recogniser
 from stretto.audio.synthesise import Synthesiser
-from stretto.llm.language_model import Call, Canvas, Draft, Settled, TurnSignal
 
 CHROMIUM = Path("/usr/bin/chromium")
 CLIPS = Path(__file__).parent.parent / "audio" / "clips"
@@ -66,105 +64,6 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
 
 
 # ---------------------------------------------------------------------- the server
-
-
-@dataclass
-class Brain:
-    """Every conversation answers by `policy(heard, results)`: words, a call, or a Draft."""
-
-    policy: Callable[[Any], Any] = lambda thought: f"You said {thought.words}"
-    conversations: list[Any] = field(default_factory=list)
-
-    def open(self, system: str, tools: Any) -> Thought:
-        self.conversations.append(Thought(self))
-        return self.conversations[-1]
-
-    @property
-    def last(self) -> Any:
-        return self.conversations[-1]
-
-
-class Thought:
-    """Remembers what it is told as messages, and writes on a canvas in six passes."""
-
-    def __init__(self, brain: Brain) -> None:
-        self.brain = brain
-        self.messages: list[tuple[str, str]] = []
-        self.pending = ""
-        self._revision = 0
-        self._held: dict[int, int] = {}
-
-    @property
-    def words(self) -> str:
-        return self.pending or next((text for role, text in reversed(self.messages) if role == "user"), "")
-
-    @property
-    def results(self) -> list[str]:
-        """What came of tools since the caller last spoke."""
-        last = max((n for n, (role, _) in enumerate(self.messages) if role == "user"), default=0)
-        return [text for role, text in self.messages[last:] if role == "tool"] if not self.pending else []
-
-    async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
-        self.pending = f"{stable} {tentative}".strip()
-        return TurnSignal(0.9, 0.5, 0.5)
-
-    async def draft(
-        self, effort: str = "medium", deadline_ms: float | None = None, revise: Draft | None = None
-    ) -> AsyncIterator[Canvas | Settled | Draft]:
-        made = self.brain.policy(self)
-        if isinstance(made, str):
-            made = Draft(made)
-        elif isinstance(made, Call):
-            made = Draft("", (made,))
-        text = made.text or f"{made.calls[0].name} {json.dumps(made.calls[0].arguments)}"
-        tokens = [f" {word}" if n else word for n, word in enumerate(text.split()[:24])] + ["<end>", "<pad0>"]
-        order = np.random.default_rng(7).permutation(len(tokens))
-        for forward in range(1, 7):
-            await asyncio.sleep(0.015)
-            settled = set(order[: len(tokens) * forward // 6])
-            yield Canvas(tuple(t if n in settled else None for n, t in enumerate(tokens)), forward)
-        self._revision += 1
-        yield Draft(made.text, made.calls, 6, self._revision)
-
-    async def commit(self, draft: Draft, heard: str | None = None) -> None:
-        if self.pending:
-            self.messages.append(("user", self.pending))
-            self.pending = ""
-        text = draft.text if heard is None else heard
-        entry = ("assistant", " ".join([text, *(f"{c.name}({c.arguments})" for c in draft.calls)]).strip())
-        if draft.revision in self._held:
-            self.messages[self._held[draft.revision]] = entry
-        elif entry[1]:
-            self._held[draft.revision] = len(self.messages)
-            self.messages.append(entry)
-
-    async def say(self, text: str) -> None:
-        self.messages.append(("assistant", text))
-
-    async def tool_result(self, call_id: str, content: str) -> None:
-        self.messages.append(("tool", content))
-
-    async def restore(self, messages: Any) -> None:
-        self._held.clear()
-        self.messages = [(m["role"], m["content"]) for m in messages]
-
-    def close(self) -> None:
-        return None
-
-
-@pytest.fixture(scope="session")
-def ears() -> Iterator[Recogniser]:
-    recogniser = Recogniser()
-    yield recogniser
-    recogniser.close()
-
-
-@pytest.fixture(scope="session")
-def throat() -> Iterator[Synthesiser]:
-    synthesiser = Synthesiser()
-    synthesiser.warm()
-    yield synthesiser
-    synthesiser.close()
 
 
 class Line:
@@ -209,7 +108,7 @@ class Place:
 
     ears: Recogniser
     throat: Synthesiser
-    brain: Brain = field(default_factory=Brain)
+    brain: Any
     tools: tuple[Any, ...] = ()
     doors: Doors = field(default_factory=Doors)
     options: SessionOptions = field(default_factory=lambda: SessionOptions(system="Be brief.", greeting=""))
@@ -248,8 +147,8 @@ class Place:
 
 
 @pytest.fixture
-def place(ears: Recogniser, throat: Synthesiser) -> Place:
-    return Place(ears, throat)
+def place(ears: Recogniser, throat: Synthesiser, brain: Any) -> Place:
+    return Place(ears, throat, brain)
 
 
 # ---------------------------------------------------------------------- the caller

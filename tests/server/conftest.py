@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -21,7 +21,6 @@ from stretto.agent.server.doors import Doors
 from stretto.agent.server.server import Limits, Server
 from stretto.audio.recognise import Recogniser
 from stretto.audio.synthesise import Synthesiser
-from stretto.llm.language_model import Call, Canvas, Draft, Settled, TurnSignal
 
 OFFICIAL_TYPES: dict[str, Any] = {
     get_args(kind.model_fields["type"].annotation)[0]: kind
@@ -32,101 +31,12 @@ PATIENCE_S = 60.0
 
 
 @dataclass
-class Brain:
-    """Every conversation answers by `policy(heard, results)`: words, or calls, or a Draft."""
-
-    policy: Callable[[Any], Any] = lambda conversation: f"You said {conversation.words}"
-    conversations: list[Any] = field(default_factory=list)
-
-    def open(self, system: str, tools: Any) -> Thought:
-        thought = Thought(self, system, [tool.name for tool in tools])
-        self.conversations.append(thought)
-        return thought
-
-    @property
-    def last(self) -> Any:
-        return self.conversations[-1]
-
-
-class Thought:
-    """Remembers what it is told as messages."""
-
-    def __init__(self, brain: Brain, system: str, tools: list[str]) -> None:
-        self.brain, self.system, self.tools = brain, system, tools
-        self.messages: list[tuple[str, str]] = []
-        self.pending = ""
-        self._revision = 0
-        self._held: dict[int, int] = {}
-
-    @property
-    def words(self) -> str:
-        return self.pending or next((text for role, text in reversed(self.messages) if role == "user"), "")
-
-    async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
-        self.pending = f"{stable} {tentative}".strip()
-        return TurnSignal(0.9, 0.5, 0.5)
-
-    async def draft(
-        self, effort: str = "medium", deadline_ms: float | None = None, revise: Draft | None = None
-    ) -> AsyncIterator[Canvas | Settled | Draft]:
-        await asyncio.sleep(0.01)
-        yield Canvas(("a", None), 1)
-        made = self.brain.policy(self)
-        self._revision += 1
-        if isinstance(made, str):
-            made = Draft(made)
-        elif isinstance(made, Call):
-            made = Draft("", (made,))
-        yield Draft(made.text, made.calls, 1, self._revision)
-
-    async def commit(self, draft: Draft, heard: str | None = None) -> None:
-        if self.pending:
-            self.messages.append(("user", self.pending))
-            self.pending = ""
-        text = draft.text if heard is None else heard
-        entry = ("assistant", " ".join([text, *(f"{c.name}({c.arguments})" for c in draft.calls)]).strip())
-        if draft.revision in self._held:
-            self.messages[self._held[draft.revision]] = entry
-        elif entry[1]:
-            self._held[draft.revision] = len(self.messages)
-            self.messages.append(entry)
-
-    async def say(self, text: str) -> None:
-        self.messages.append(("assistant", text))
-
-    async def tool_result(self, call_id: str, content: str) -> None:
-        self.messages.append(("tool", content))
-
-    async def restore(self, messages: Any) -> None:
-        self._held.clear()
-        self.messages = [(m["role"], m["content"]) for m in messages]
-
-    def close(self) -> None:
-        return None
-
-
-@pytest.fixture(scope="session")
-def ears() -> Iterator[Recogniser]:
-    recogniser = Recogniser()
-    yield recogniser
-    recogniser.close()
-
-
-@pytest.fixture(scope="session")
-def throat() -> Iterator[Synthesiser]:
-    synthesiser = Synthesiser()
-    synthesiser.warm()
-    yield synthesiser
-    synthesiser.close()
-
-
-@dataclass
 class House:
     """What a test gets: `serving` is a context with the URL of a server."""
 
     ears: Recogniser
     throat: Synthesiser
-    brain: Brain = field(default_factory=Brain)
+    brain: Any
     tools: tuple[Any, ...] = ()
     options: SessionOptions = field(default_factory=lambda: SessionOptions(system="Be brief."))
     doors: Doors = field(default_factory=Doors)
@@ -207,5 +117,5 @@ class Talk:
 
 
 @pytest.fixture
-def house(ears: Recogniser, throat: Synthesiser) -> House:
-    return House(ears, throat)
+def house(ears: Recogniser, throat: Synthesiser, brain: Any) -> House:
+    return House(ears, throat, brain)
