@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard $(shell git ls-files $(ROOMS
 demo: setup
 	$(BIN)/stretto demo --out demo/out
 
+# Two at a time: half of the tests wait for audio in real time.
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bars: setup
 	$(BIN)/python -m pytest -q -m bars

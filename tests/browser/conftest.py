@@ -163,10 +163,13 @@ class Caller:
 
     def recording(self, *parts: str | Path | float) -> Path:
         pieces = []
+        said: dict[str, np.ndarray] = {}
         for part in parts:
             if isinstance(part, str):
-                pcm = np.concatenate([chunk.pcm for chunk in self.throat.synthesise(part)])
-                pieces.append(soxr.resample(pcm, self.throat.rate, RATE))
+                if part not in said:
+                    pcm = np.concatenate([chunk.pcm for chunk in self.throat.synthesise(part)])
+                    said[part] = soxr.resample(pcm, self.throat.rate, RATE)
+                pieces.append(said[part])
             elif isinstance(part, Path):
                 pcm, rate = soundfile.read(part, dtype="int16")
                 pieces.append(soxr.resample(pcm, rate, RATE))
