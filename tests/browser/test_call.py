@@ -166,7 +166,7 @@ def test_push_to_talk_and_mute(place, caller, browse):
     )
     place.brain.policy = lambda t: story.strip()
     with place.open() as url:
-        page = browse(url, caller.recording(0.5, *["Good morning, how are you today?", 0.6] * 80))
+        page = browse(url, caller.recording(0.5, *["Good morning, how are you today?", 1.5] * 60))
         page.click("summary:has-text('Settings')")
         page.check("#by-hand")
         page.click("summary:has-text('Settings')")
