@@ -76,7 +76,8 @@ def lay(pieces: list[tuple[float, Int16]], started: float, rate: int) -> Int16:
             start = following  # rounding must not tear what belongs together
         following = start + len(pcm)
         placed.append((start, pcm))
-    channel = np.zeros(max((start + len(pcm) for start, pcm in placed), default=0), np.int16)
+    # Nothing lies after `started` where every piece ends before it.
+    channel = np.zeros(max([0, *(start + len(pcm) for start, pcm in placed)]), np.int16)
     for start, pcm in placed:
         pcm = pcm[max(0, -start) :]
         start = max(0, start)

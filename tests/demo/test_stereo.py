@@ -46,6 +46,14 @@ def test_what_was_before_the_pick_up_is_left_out() -> None:
     assert len(both) == 160 and set(both[:, 0]) == {2}
 
 
+def test_a_call_that_was_never_picked_up_is_an_empty_recording(tmp_path: Path) -> None:
+    recorder = StereoRecorder(RATE, Clock())
+    recorder.caller(tone(320), 100.0)
+    recorder.agent(tone(FRAME), 100.0)
+    assert recorder.save(tmp_path / "call.wav", 101.0).shape == (0, 2)
+    assert soundfile.info(tmp_path / "call.wav").frames == 0
+
+
 def test_a_late_frame_leaves_a_gap_and_silence_makes_up_for_it() -> None:
     clock = Clock()
     recorder = StereoRecorder(RATE, clock)
