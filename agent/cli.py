@@ -90,4 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Run as a program this is another module, and its `UsageError` not the one that the commands raise.
+    from stretto.agent.cli import main as imported
+
+    sys.exit(imported())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,3 +131,13 @@ def test_a_file_that_cannot_be_used_is_told(
 def test_a_missing_file_is_told(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("greet", "Ann", "--config", str(tmp_path / "none.toml")) == 2
     assert "none.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["stretto.agent", "stretto.agent.cli"])
+def test_as_a_module_it_is_the_same_command(module: str, tmp_path: Path) -> None:
+    """Wrong use that only the command itself finds out, with an error class of the imported module."""
+    command = [sys.executable, "-W", "ignore", "-m", module, "call", "--input", "nowhere.wav"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith("stretto call: ") and "nowhere.wav" in ended.stderr
+    assert "Traceback" not in ended.stderr
