@@ -37,7 +37,7 @@ export class Talk {
       await Promise.all([Call.check(key), Microphone.prepare(this.context), Speaker.prepare(this.context)]);
       this.microphone = new Microphone(this.context, (pcm, end) => this.captured(pcm, end));
       this.speaker = new Speaker(this.context, (kind, item, at) => this.played(kind, item, at));
-      this.microphone.lost = () => this.note("The microphone is gone: connect it, and begin a new call.");
+      this.microphone.lost = () => this.lost();
       await this.microphone.open(listening);
       this.hush();
       await started(this.context);
@@ -105,6 +105,13 @@ export class Talk {
     this.call.hangUp();
     this.microphone?.close();
     this.context.close();
+  }
+
+  // The microphone is gone: a call that hears nothing ends.
+  lost() {
+    if (this.over) return;
+    this.end();
+    this.tell.over(0, "microphone_lost");
   }
 
   hush() {

@@ -56,6 +56,12 @@ export function ended(code, reason) {
   if (reason === "stuck") {
     return { title: "The line is dead.", advice: "What you say does not get through. Check the network, then press Talk again." };
   }
+  if (reason === "microphone_lost") {
+    return {
+      title: "The microphone is gone.",
+      advice: "Connect it again, or choose another in the system's settings, then press Talk again.",
+    };
+  }
   if (code === 1011) return { title: "The server broke off the call.", advice: "Its log says why. Press Talk to try again." };
   return { title: "The server is gone.", advice: GONE };
 }

@@ -130,6 +130,23 @@ def test_a_microphone_that_fails(place, browse, fault, title):
         assert page.get_attribute("body", "data-phase") == "idle" and place.doors.sessions == 0
 
 
+def test_a_microphone_that_disappears_ends_the_call(place, caller, browse):
+    with place.open() as url:
+        page = browse(url, caller.recording(1.0))
+        page.click("#talk")
+        page.wait_for_selector("body[data-phase=live]")
+        assert place.doors.sessions == 1
+        page.evaluate("streams[0][1].getTracks()[0].dispatchEvent(new Event('ended'))")
+        page.wait_for_selector("#trouble:not([hidden])")
+        assert page.inner_text("#trouble-title") == "The microphone is gone."
+        assert "press Talk again" in page.inner_text("#trouble-advice")
+        assert page.get_attribute("body", "data-phase") == "idle"
+        until(lambda: place.doors.sessions == 0)
+        page.click("#talk")
+        page.wait_for_selector("body[data-phase=live]")
+        assert page.is_hidden("#trouble") and page.evaluate("streams.length") == 2
+
+
 def test_a_machine_without_sound(place, caller, browse):
     with place.open() as url:
         page = browse(url, caller.recording(1.0))
