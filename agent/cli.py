@@ -23,8 +23,8 @@ def print_result(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         print(json.dumps(fields, ensure_ascii=False), flush=True)
 
 
-def folder(name: str) -> Path:
-    """The output folder, created. Raises `UsageError`."""
+def folder(name: str | Path, flag: str = "--out") -> Path:
+    """The output folder that `flag` names, created. Raises `UsageError`."""
     path = Path(name)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def folder(name: str) -> Path:
         (path / ".write").unlink()
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(f"cannot write into {path} ({reason}): choose another folder with --out") from error
+        raise UsageError(f"cannot write into {path} ({reason}): choose another folder with {flag}") from error
     return path
 
 

@@ -1,10 +1,12 @@
-"""What `stretto doctor` checks of the set-up: settings, keys, port, facts, tools, remote model, devices."""
+"""What `stretto doctor` checks of the set-up: settings, keys, port, folders, facts, tools, model, devices."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -13,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from stretto.agent.brain import load_tool_set
+from stretto.agent.brain import check_tools, load_model, load_tool_set
 from stretto.agent.config import FILE, ConfigError, read_file, settings_of, variables
-from stretto.agent.facts import load_facts
+from stretto.agent.facts import FactsError, facts_tool, load_facts
 from stretto.agent.settings import PREFIX, Settings, section_of, variable
 from stretto.audio.doctor import Check
 
@@ -59,10 +61,13 @@ def setup_checks(args: argparse.Namespace, settings: Settings, wrong: str = "") 
         lambda: _port(settings),
         "stretto serve needs it: stop what holds it, or choose another --port.",
     )
+    if settings.serve.record is not None:
+        fix = "stretto serve keeps recordings there: name a folder that you may write into by [serve] record."
+        yield checked("recordings", lambda: _recordings(settings.serve.record), fix)
     if settings.facts is not None:
         yield checked("facts", lambda: _facts(settings.facts), "Name a text or Markdown file by --facts.")
     if settings.tools is not None:
-        yield checked("tools", lambda: _tools(settings.tools), "Correct --tools, or leave it out.")
+        yield checked("tools", lambda: _tools(args, settings), "Correct --tools, or leave it out.")
     if is_url(settings.model):
         yield checked(
             "remote model",
@@ -143,9 +148,31 @@ def _facts(path: Path | None) -> str:
     return f"{path}: {len(load_facts(path).passages)} passages"
 
 
-def _tools(source: str | None) -> str:
-    chosen = load_tool_set(argparse.Namespace(tools=source, system=None, facts=None))
-    return f"{source}: {', '.join(tool.spec.name for tool in chosen.tools)}"
+def _recordings(folder: Path | None) -> str:
+    assert folder is not None
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise RuntimeError(f"{there} cannot be written into ({error.strerror or error})") from None
+    return f"{folder} can be written" if there == folder else f"{folder} can be made"
+
+
+def _tools(args: argparse.Namespace, settings: Settings) -> str:
+    """They load, and the model takes them as it does before a call."""
+    tools = load_tool_set(argparse.Namespace(tools=settings.tools, system=None, facts=None)).tools
+    named = f"{settings.tools}: {', '.join(tool.spec.name for tool in tools)}"
+    if settings.facts is not None:
+        with contextlib.suppress(FactsError):  # a finding of its own
+            tools.append(facts_tool(settings.facts))
+    config = getattr(args, "config", None)
+    model = load_model(argparse.Namespace(model=settings.model, device=settings.device, config=config))
+    try:
+        check_tools(model, tools)
+    finally:
+        model.close()
+    return named
 
 
 def _remote(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
-from stretto.agent.cli import UsageError
+from stretto.agent.cli import UsageError, folder
 from stretto.agent.config import settings_of
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire_voice import WireVoice
@@ -51,10 +51,10 @@ def run_serve(args: argparse.Namespace) -> int:
     serving = settings.serve
     try:
         keys = serving.required_keys()
-        if serving.record is not None:
-            serving.record.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from error
+    if serving.record is not None:
+        folder(serving.record, "--record")
     limit_threads()
     console = Console(file=sys.stderr, highlight=False, quiet=args.quiet)
     with contextlib.ExitStack() as stack:

@@ -198,6 +198,35 @@ def test_facts_and_tools_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"facts", "tools"} & OPTIONAL
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("@tool\ndef hang_up() -> str:\n    return ''\n", "hang_up is built in"),
+        ("@tool\ndef look_up(words: str) -> str:\n    return ''\n", "two tools are called look_up"),
+        ("@tool\ndef seat(people: Annotated[int, Field(ge=5, le=3)]) -> str:\n    return ''\n", "at least 5"),
+    ],
+)
+def test_tools_that_a_call_would_refuse_are_a_finding(code: str, told: str, tiny_weights: Path) -> None:
+    imports = ("typing import Annotated", "pydantic import Field", "stretto.tools.tool import tool")
+    Path("mine.py").write_text("\n".join([*(f"from {each}" for each in imports), code]))
+    Path("facts.md").write_text("# Parking\n\nBehind the house.")
+    check = found(tools="mine.py", facts="facts.md", model=str(tiny_weights))["tools"]
+    assert not check["ok"] and told in check["detail"] and "--tools" in check["fix"]
+
+
+def test_the_folder_of_recordings_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "recordings" not in found()
+    monkeypatch.setenv("STRETTO_SERVE__RECORD", "calls/of/mine")
+    assert found()["recordings"]["detail"] == "calls/of/mine can be made" and not Path("calls").exists()
+    Path("calls/of/mine").mkdir(parents=True)
+    assert found()["recordings"]["detail"] == "calls/of/mine can be written"
+    assert list(Path("calls/of/mine").iterdir()) == []
+    Path("file").touch()
+    monkeypatch.setenv("STRETTO_SERVE__RECORD", "file/below")
+    told = found()["recordings"]
+    assert not told["ok"] and "file cannot be written into" in told["detail"] and "recordings" not in OPTIONAL
+
+
 def test_a_remote_model_is_asked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "remote model" not in found(model="folder")
     monkeypatch.setenv("STRETTO_REMOTE__KEY", "sk-hidden")
