@@ -22,7 +22,7 @@ class CausalWriting(Writing):
     """A draft written greedily from left to right; calls keep to the automaton of their schema."""
 
     def _words(self, start: int) -> Iterator[Canvas | Settled]:
-        banned = no_words(bool(self.c.tools))
+        banned = no_words(bool(self.tools))
         while True:
             row = self.next_logits()
             full = len(self.ids) - start >= LONGEST_REPLY - 1 or self.late()

@@ -24,7 +24,17 @@ from stretto.llm.format import (
     tool_segment,
     user_segment,
 )
-from stretto.llm.language_model import Call, Canvas, Draft, Effort, Settled, ToolSpec, TurnSignal
+from stretto.llm.language_model import (
+    AUTO,
+    Call,
+    Canvas,
+    Draft,
+    Effort,
+    Settled,
+    ToolChoice,
+    ToolSpec,
+    TurnSignal,
+)
 from stretto.llm.spans import SpanPrior
 from stretto.llm.tokenizer import CALL, END, MASK, SAY
 from torch import Tensor
@@ -58,6 +68,7 @@ class Writing:
     def __init__(self, conversation: LocalConversation, budget: Budget, deadline: float | None) -> None:
         self.c, self.budget, self.deadline = conversation, budget, deadline
         self.base = conversation.prompt()
+        self.tools, self.must_call = conversation.callable()
         self.ids: list[int] = []
         self.segments: list[Segment] = []
         self.text = ""
@@ -91,7 +102,7 @@ class Writing:
     def steps(self) -> Iterator[Canvas | Settled]:
         """Write the whole turn; every item is one forward or follows from it."""
         logits = self.next_logits()
-        speak = not self.c.tools or bool(logits[SAY] >= logits[CALL])
+        speak = not self.tools or (not self.must_call and bool(logits[SAY] >= logits[CALL]))
         self.ids.append(SAY if speak else CALL)
         more = True
         if speak:
@@ -112,7 +123,7 @@ class Writing:
         """The words of a reply up to its end mark, canvas after canvas."""
         while True:
             self.next_logits()
-            for step in write_words(self.forward, SAY_CANVAS, self.budget, self.late, bool(self.c.tools)):
+            for step in write_words(self.forward, SAY_CANVAS, self.budget, self.late, bool(self.tools)):
                 yield self._canvas(step)
                 text = self.c.decode(self.ids[start:] + list(step.canvas[: step.settled]))
                 if text:
@@ -132,6 +143,9 @@ class Writing:
         tool = self._choose_tool()
         start = len(self.ids)
         yield from self._arguments(start, tool)
+        if self.must_call and len(self.tools) == 1 and self.ids[-1] == CALL:
+            self.ids[-1] = END  # the one tool that may be called is called once
+        self.tools = self.c.tools  # a choice is met by one call: what follows it is free
         head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
         self.segments.append(Segment("call", head, tuple(self.ids[start:])))
         _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
@@ -171,7 +185,7 @@ class Writing:
         """Down the tree of tool names, asking the causal head where two names part."""
         tokenizer = self.c.model.tokenizer
         brace = tokenizer.encode('{"')[0]
-        names = {(*tokenizer.encode(t.name), brace): t for t in self.c.tools}
+        names = {(*tokenizer.encode(t.name), brace): t for t in self.tools}
         at: tuple[int, ...] = ()
         while True:
             options = {n[len(at)] for n in names if n[: len(at)] == at}
@@ -199,8 +213,10 @@ class Writing:
 class LocalConversation:
     """A `Conversation` on the local engine; see the protocol for what the methods promise."""
 
-    def __init__(self, model: LocalModel, system: str, tools: Sequence[ToolSpec]) -> None:
-        self.model, self.tools = model, list(tools)
+    def __init__(
+        self, model: LocalModel, system: str, tools: Sequence[ToolSpec], choice: ToolChoice = AUTO
+    ) -> None:
+        self.model, self.tools, self.choice = model, list(tools), choice
         self.revision = 0
         self.name = secrets.token_hex(4)
         """Part of the ids of its calls, which are unique."""
@@ -231,6 +247,14 @@ class LocalConversation:
                 break
             kept.append(turn)
         return list(self._system.ids) + [t for turn in reversed(kept) for t in turn]
+
+    def callable(self) -> tuple[list[ToolSpec], bool]:
+        """The tools that the turn may call which comes next, and whether it must call one."""
+        said = (s for turn in reversed(self._turns) for s in reversed(turn.segments))
+        last = self._pending or next(said, None)
+        after_result = last is not None and last.kind == "tool"
+        tools = self.choice.among(self.tools, after_result)
+        return tools, self.choice.forces(after_result)
 
     def sync(self, ids: list[int]) -> Tensor:
         """Make the cache hold exactly `ids`; rolls back to the common prefix, reads the rest."""

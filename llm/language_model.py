@@ -29,6 +29,37 @@ class ToolSpec(Protocol):
 
 
 @dataclass(frozen=True)
+class ToolChoice:
+    """Whether the agent's turns call tools: as the model decides, never, or each of them.
+
+    `names`: the tools one of which is called where a call is `required`; None for any. What follows a tool's
+    result is free, for a turn that must call again would never come to speak.
+    """
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: frozenset[str] | None = None
+
+    def check(self, tools: Sequence[ToolSpec]) -> None:
+        """Raises ValueError for a name that no tool has."""
+        if unknown := (self.names or frozenset()) - {tool.name for tool in tools}:
+            raise ValueError(f"there is no tool {', '.join(sorted(unknown))} that could be called")
+
+    def forces(self, after_result: bool) -> bool:
+        """Whether the next turn must call a tool, if there is one; `after_result`: one has just answered."""
+        return self.mode == "required" and not after_result
+
+    def among(self, tools: Sequence[ToolSpec], after_result: bool) -> list[ToolSpec]:
+        """The tools that the next turn may call."""
+        if self.mode == "none":
+            return []
+        free = self.names is None or not self.forces(after_result)
+        return [tool for tool in tools if free or tool.name in (self.names or ())]
+
+
+AUTO = ToolChoice()
+
+
+@dataclass(frozen=True)
 class TurnSignal:
     """What the causal stream says after the words heard so far (probabilities, 0..1).
 
@@ -125,7 +156,9 @@ class Conversation(Protocol):
 class LanguageModel(Protocol):
     """A model that holds conversations: the local engine, or a server behind a URL."""
 
-    def open(self, system: str, tools: Sequence[ToolSpec]) -> Conversation: ...
+    def open(self, system: str, tools: Sequence[ToolSpec], choice: ToolChoice = AUTO) -> Conversation:
+        """A new conversation. Raises ValueError for a tool that cannot be offered or chosen."""
+        ...
 
 
 async def last_draft(

@@ -13,7 +13,7 @@ from stretto.llm.causal import CausalWriting
 from stretto.llm.checkpoint import EMBEDDED, CheckpointError, find_device, load
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation, Writing
-from stretto.llm.language_model import ToolSpec
+from stretto.llm.language_model import AUTO, ToolChoice, ToolSpec
 from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
@@ -79,11 +79,13 @@ class LocalModel:
         table = self.tokenizer.token_bytes
         return [i for i, text in enumerate(table) if text and not text.strip(b".?!")]
 
-    def open(self, system: str, tools: Sequence[ToolSpec]) -> LocalConversation:
-        """A new conversation. Raises UnsupportedSchema for a tool whose schema no grammar covers."""
+    def open(self, system: str, tools: Sequence[ToolSpec], choice: ToolChoice = AUTO) -> LocalConversation:
+        """A new conversation. Raises UnsupportedSchema for a tool whose schema no grammar covers, ValueError
+        for a choice that no tool fits."""
+        choice.check(tools)
         for tool in tools:
             self.vocabulary.compile(tool.parameters)
-        return LocalConversation(self, system, tools)
+        return LocalConversation(self, system, tools, choice)
 
     def close(self) -> None:
         """Stop the worker thread; a forward that runs is finished first."""

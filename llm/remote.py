@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from openai import APIStatusError, AsyncOpenAI, OpenAIError, Timeout
 from stretto.llm.breaker import Breaker
 from stretto.llm.completion import RemoteError, RemoteUnavailable, Server
-from stretto.llm.language_model import Effort, ToolSpec
+from stretto.llm.language_model import AUTO, Effort, ToolChoice, ToolSpec
 from stretto.llm.remote_conversation import RemoteConversation
 
 __all__ = ["EFFORTS", "RemoteError", "RemoteModel", "RemoteOptions", "RemoteUnavailable", "remote"]
@@ -134,9 +134,11 @@ class RemoteModel:
         self._client: AsyncOpenAI | None = self._new_client()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def open(self, system: str, tools: Sequence[ToolSpec]) -> RemoteConversation:
-        """A new conversation. Raises ValueError for a tool whose parameters are no JSON schema."""
-        return RemoteConversation(self, system, tools)
+    def open(self, system: str, tools: Sequence[ToolSpec], choice: ToolChoice = AUTO) -> RemoteConversation:
+        """A new conversation. Raises ValueError for a tool whose parameters are no JSON schema, and for a
+        choice that no tool fits."""
+        choice.check(tools)
+        return RemoteConversation(self, system, tools, choice)
 
     async def name(self) -> str:
         """The model's name, asked for once; "default" if the server does not tell."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,17 @@ from stretto.llm.chat_history import ChatHistory, Message, call_message
 from stretto.llm.chat_reply import CallError, CallSchemas, ChatReply, ChatReplyError, WrittenCall, joined
 from stretto.llm.completion import Completion, RemoteError
 from stretto.llm.constraints.call_text import compact_json
-from stretto.llm.language_model import Call, Canvas, Draft, Effort, Settled, ToolSpec, TurnSignal
+from stretto.llm.language_model import (
+    AUTO,
+    Call,
+    Canvas,
+    Draft,
+    Effort,
+    Settled,
+    ToolChoice,
+    ToolSpec,
+    TurnSignal,
+)
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteModel, RemoteOptions
@@ -60,10 +70,13 @@ class RemoteConversation:
     The server keeps nothing: every draft sends the dialogue as it was really heard.
     """
 
-    def __init__(self, model: RemoteModel, system: str, tools: Sequence[ToolSpec]) -> None:
+    def __init__(
+        self, model: RemoteModel, system: str, tools: Sequence[ToolSpec], choice: ToolChoice = AUTO
+    ) -> None:
         self.model = model
+        self._specs, self._choice = list(tools), choice
         self._schemas = CallSchemas(tools)
-        self._tools = [
+        self._tools: list[dict[str, Any]] = [
             {
                 "type": "function",
                 "function": {"name": t.name, "description": t.description, "parameters": dict(t.parameters)},
@@ -95,8 +108,11 @@ class RemoteConversation:
             self._check_open()
             began = asyncio.get_running_loop().time()
             self._revision += 1
-            body = await self._body(effort)
             messages = self._history.messages()
+            after_result = bool(messages) and messages[-1]["role"] == "tool"
+            allowed = [tool.name for tool in self._choice.among(self._specs, after_result)]
+            must_call = bool(allowed) and self._choice.forces(after_result)
+            body = await self._body(effort, allowed, must_call)
             first, requests, tokens = "", 0, 0
             for corrected in (False, True):
                 reply = ChatReply(self._schemas.names, self.model.options.diffusing)
@@ -111,14 +127,16 @@ class RemoteConversation:
                         if not first or isinstance(item, Canvas):
                             yield item
                 requests, tokens = requests + completion.requests, tokens + reply.tokens
-                calls, errors = self._checked(reply.calls)
+                calls, errors = self._checked(reply.calls, allowed)
+                if must_call and not reply.calls:
+                    errors = {0: f"no tool was called; call {' or '.join(allowed)} now"}
                 if not errors:
                     break
                 if corrected:
                     wrong = "; ".join(errors.values())
                     raise RemoteError(f"the model at {self.model.url} wrote a wrong call twice: {wrong}")
                 first = reply.text
-                messages = [*messages, *_correction(reply, errors)]
+                messages = [*messages, *_correction(reply, errors, bool(allowed))]
             text = joined(first, reply.text, bool(calls))
             if first and text != first:
                 yield Settled(text)
@@ -156,16 +174,28 @@ class RemoteConversation:
 
     # -- one draft ----------------------------------------------------------------------------------
 
-    async def _body(self, effort: Effort) -> dict[str, Any]:
+    async def _body(self, effort: Effort, allowed: Collection[str], must_call: bool) -> dict[str, Any]:
         options = self.model.options
         body = {**options.extra, "model": await self.model.name(), "stream": True}
         if self._tools:
             body["tools"] = self._tools
+            body |= self._chosen(allowed, must_call)
         if options.efforts is not None and effort in options.efforts:
             body["reasoning_effort"] = options.efforts[effort]
         if options.diffusing:
             body["diffusing"] = True
         return body
+
+    def _chosen(self, allowed: Collection[str], must_call: bool) -> dict[str, Any]:
+        """What a request says about the tools to call; nothing where the model decides."""
+        if not must_call:
+            return {} if allowed else {"tool_choice": "none"}
+        if len(allowed) == 1:
+            (name,) = allowed
+            return {"tool_choice": {"type": "function", "function": {"name": name}}}
+        # Few servers know a choice among some of the tools: the others are not offered for once.
+        tools = [tool for tool in self._tools if tool["function"]["name"] in allowed]
+        return {"tools": tools, "tool_choice": "required"}
 
     def _completion(self, body: Mapping[str, Any]) -> Completion:
         options = self.model.options
@@ -207,13 +237,18 @@ class RemoteConversation:
         if reply.text != told:
             yield Settled(reply.text)
 
-    def _checked(self, written: Sequence[WrittenCall]) -> tuple[list[Call], dict[int, str]]:
+    def _checked(
+        self, written: Sequence[WrittenCall], allowed: Collection[str]
+    ) -> tuple[list[Call], dict[int, str]]:
         """The calls that can be run, and what is wrong with which of the others."""
         calls: list[Call] = []
         errors: dict[int, str] = {}
         for place, call in enumerate(written):
             try:
                 arguments = self._schemas.arguments(call)
+                if call.name not in allowed:
+                    instead = f"call {' or '.join(allowed)}" if allowed else "answer in words"
+                    raise CallError(f"{call.name} cannot be called now; {instead}")
             except CallError as error:
                 errors[place] = str(error)
             else:
@@ -226,8 +261,11 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 """What servers refuse in the name of a call."""
 
 
-def _correction(reply: ChatReply, errors: Mapping[int, str]) -> list[Message]:
+def _correction(reply: ChatReply, errors: Mapping[int, str], may_call: bool) -> list[Message]:
     """What tells the model that some calls of its answer are wrong: they, and errors for results."""
+    if not reply.calls:  # one is missing
+        said = [{"role": "assistant", "content": reply.text}] if reply.text else []
+        return [*said, *({"role": "user", "content": error} for error in errors.values())]
     told: list[Message] = []
     calls: list[Message] = []
     for place, call in enumerate(reply.calls):
@@ -236,7 +274,7 @@ def _correction(reply: ChatReply, errors: Mapping[int, str]) -> list[Message]:
         arguments = call.arguments if _is_object(call.arguments) else "{}"
         calls.append(call_message(call_id, _UNFIT.sub("_", call.name)[:64] or "unknown", arguments))
         error = errors.get(place, "not run, for another call was wrong: make this one again as well")
-        if place in errors:
+        if place in errors and may_call:
             error = f"{error}. You wrote {call.arguments[:300]!r}. Make the call again, correctly."
         told.append({"role": "tool", "tool_call_id": call_id, "content": compact_json({"error": error})})
     return [{"role": "assistant", "content": reply.text or None, "tool_calls": calls}, *told]

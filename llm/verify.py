@@ -59,7 +59,7 @@ class VerifiedWriting(Writing):
     """
 
     def _words(self, start: int) -> Iterator[Canvas | Settled]:
-        banned = no_words(bool(self.c.tools))
+        banned = no_words(bool(self.tools))
         never = [i for i in banned if i not in PADS]
 
         def proposed(scores: Tensor) -> Proposal:

@@ -15,8 +15,8 @@ from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.conversation import LONGEST_STRING, SAY_CANVAS, LocalConversation
 from stretto.llm.format import call_segment, say_segment
-from stretto.llm.language_model import Call, Canvas, Draft, Settled
-from stretto.llm.local import LocalModel
+from stretto.llm.language_model import Call, Canvas, Draft, Settled, ToolChoice
+from stretto.llm.local import LocalModel, Sampler
 from stretto.llm.tokenizer import CALL, END, MARKS, PADS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
 from stretto.llm.verify import STALE, Proposal
@@ -166,6 +166,23 @@ def test_without_tools_it_only_speaks(model: LocalModel) -> None:
         assert not draft.calls and draft.segments[0][0] == SAY
 
     run(work)
+
+
+@pytest.mark.parametrize("sampler", ["threshold", "verified", "causal"])
+def test_where_calls_are_not_wanted_none_is_begun_in_the_words_either(
+    model: LocalModel, sampler: Sampler
+) -> None:
+    local = LocalModel(model=model.transformer, context=256, sampler=sampler)
+
+    async def work() -> None:
+        conversation = local.open("Be brief.", TOOLS, ToolChoice("none"))
+        steer(local, conversation, CALL)
+        await conversation.hear("A table")
+        _, draft = await drafted(conversation, effort="minimal")
+        assert not draft.calls and draft.segments[0][0] == SAY and CALL not in draft.segments[0]
+
+    run(work)
+    local.close()
 
 
 def test_a_long_call_drops_its_oldest_turns_and_keeps_system_and_tools(model: LocalModel) -> None:

@@ -17,7 +17,7 @@ from stretto.agent.answer import answer
 from stretto.agent.turn import TurnOptions
 from stretto.llm.breaker import Breaker, BreakerOptions, BreakerState
 from stretto.llm.chat_history import STILL_RUNNING
-from stretto.llm.language_model import Canvas, Draft, Settled, last_draft
+from stretto.llm.language_model import AUTO, Canvas, Draft, Settled, ToolChoice, last_draft
 from stretto.llm.remote import (
     EFFORTS,
     RemoteError,
@@ -205,10 +205,10 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 @contextlib.asynccontextmanager
 async def talking(
-    server: Server, options: RemoteOptions = FAST, **more: Any
+    server: Server, options: RemoteOptions = FAST, choice: ToolChoice = AUTO, **more: Any
 ) -> AsyncIterator[RemoteConversation]:
     model = RemoteModel(server.url, "m", options=options, **more)
-    conversation = model.open("Be brief.", [BOOK, CANCEL])
+    conversation = model.open("Be brief.", [BOOK, CANCEL], choice)
     await conversation.hear("A table,", "please.")
     try:
         yield conversation
@@ -310,6 +310,93 @@ def test_a_call_that_stays_wrong_fails_the_draft() -> None:
         calls(("fly", "{}")), error=RemoteError, match="wrong call twice: there is no tool 'fly'"
     )
     assert len(server.asked) == 2
+
+
+BOOKING = ToolChoice("required", frozenset({"book"}))
+NAMED = {"type": "function", "function": {"name": "book"}}
+BOOKED = calls(("book", '{"day": "Monday"}'))
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent", "offered"),
+    [
+        (AUTO, None, 2),
+        (ToolChoice("none"), "none", 2),
+        (ToolChoice("required"), "required", 2),
+        (BOOKING, NAMED, 2),
+        (ToolChoice("required", frozenset({"book", "cancel"})), "required", 2),
+    ],
+)
+def test_the_server_is_told_which_tools_to_call(choice: ToolChoice, sent: object, offered: int) -> None:
+    async def work() -> None:
+        step = says("Fine.") if choice.mode == "none" else BOOKED
+        async with serving(step) as server, talking(server, choice=choice) as conversation:
+            await last_draft(conversation, "low")
+            body = server.asked[0].body
+            assert body.get("tool_choice") == sent and len(body["tools"]) == offered
+
+    run(work())
+
+
+def test_tools_that_would_not_count_are_not_offered_where_a_call_is_required() -> None:
+    async def work() -> None:
+        hang_up = ToolSpec("hang_up", "End the call.", {"type": "object", "properties": {}})
+        choice = ToolChoice("required", frozenset({"book", "cancel"}))
+        async with serving(BOOKED) as server:
+            model = RemoteModel(server.url, "m", options=FAST)
+            conversation = model.open("", [BOOK, CANCEL, hang_up], choice)
+            await conversation.hear("A table.")
+            await last_draft(conversation, "low")
+            body = server.asked[0].body
+            assert body["tool_choice"] == "required"
+            assert [tool["function"]["name"] for tool in body["tools"]] == ["book", "cancel"]
+            with pytest.raises(ValueError, match="no tool order"):
+                model.open("", [BOOK], ToolChoice("required", frozenset({"order"})))
+            await model.aclose()
+
+    run(work())
+
+
+def test_what_follows_a_result_is_free_until_the_caller_speaks_again() -> None:
+    async def work() -> None:
+        steps = (BOOKED, says("It is booked."), BOOKED)
+        async with serving(*steps) as server, talking(server, choice=BOOKING) as conversation:
+            first = await last_draft(conversation, "low")
+            await conversation.commit(first)
+            await conversation.tool_result(first.calls[0].id, '{"ok":true}')
+            second = await last_draft(conversation, "low")
+            await conversation.commit(second)
+            await conversation.hear("Another one.")
+            assert (await last_draft(conversation, "low")).calls
+            assert second.text == "It is booked."
+            assert [each.body.get("tool_choice") for each in server.asked] == [NAMED, None, NAMED]
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("choice", "wrong", "right", "told"),
+    [
+        (BOOKING, says("No."), BOOKED, "no tool was called; call book now"),
+        (BOOKING, calls(("cancel", '{"day": "Monday"}')), BOOKED, "cancel cannot be called now; call book"),
+        (ToolChoice("none"), BOOKED, says("Which day?"), "book cannot be called now; answer in words"),
+    ],
+)
+def test_a_server_that_does_not_heed_the_choice_is_asked_once_more(
+    choice: ToolChoice, wrong: Step, right: Step, told: str
+) -> None:
+    async def work() -> None:
+        async with serving(wrong, right) as server, talking(server, choice=choice) as conversation:
+            draft = await last_draft(conversation, "low")
+            assert [call.name for call in draft.calls] == ([] if choice.mode == "none" else ["book"])
+            assert draft.text or choice.mode != "none"
+            assert told in server.messages()[-1]["content"]
+        async with serving(wrong) as server, talking(server, choice=choice) as conversation:
+            with pytest.raises(RemoteError, match=f"wrong call twice: {told}"):
+                await last_draft(conversation, "low")
+            assert len(server.asked) == 2
+
+    run(work())
 
 
 def test_a_server_that_hangs_is_given_up_and_its_connection_closed() -> None:
