@@ -55,11 +55,15 @@ class Segment:
         return self.head + self.body
 
 
-def describe_type(schema: Mapping[str, Any]) -> str:
-    """A JSON schema's type in a few characters: `string`, `a|b|c`, `integer[]`, `string date`."""
-    if "enum" in schema:
-        return "|".join(str(v) for v in schema["enum"][:12])
-    options = [o for o in schema.get("anyOf", []) if o.get("type") != "null"]
+def describe_type(schema: Any) -> str:
+    """A JSON schema's type in a few characters: `string`, `a|b|c`, `integer[]`. Never raises."""
+    if not isinstance(schema, Mapping):
+        return "any"
+    if isinstance(values := schema.get("enum"), list | tuple):
+        return "|".join(str(v) for v in values[:12])
+    among = schema.get("anyOf")
+    among = among if isinstance(among, list | tuple) else ()
+    options = [o for o in among if not (isinstance(o, Mapping) and o.get("type") == "null")]
     if options:
         return describe_type(options[0])
     kind = schema.get("type", "any")
@@ -72,10 +76,11 @@ def describe_type(schema: Mapping[str, Any]) -> str:
 
 def describe_tool(name: str, description: str, parameters: Mapping[str, Any]) -> str:
     """One line of the system segment for one tool."""
-    required = set(parameters.get("required", ()))
+    properties, required = parameters.get("properties"), parameters.get("required")
+    needed = required if isinstance(required, list | tuple) else ()
     arguments = ", ".join(
-        f"{key}{'' if key in required else '?'}: {describe_type(value)}"
-        for key, value in parameters.get("properties", {}).items()
+        f"{key}{'' if key in needed else '?'}: {describe_type(value)}"
+        for key, value in (properties.items() if isinstance(properties, Mapping) else ())
     )
     return f"{name}({arguments}) {description.strip()}".strip()
 

@@ -72,12 +72,13 @@ class SpanPrior:
         return sorted(allowed)
 
 
-def open_string(written: str, properties: Mapping[str, Any]) -> str | None:
+def open_string(written: str, properties: Any) -> str | None:
     """The text so far of the string that is open at the end, if its schema leaves its text free."""
     closed = len(_STRING.findall(written)) * 2 == len(re.findall(r'(?<!\\)"', written))
     match = None if closed else _OPEN.search(written)
     if match is None:
         return None
-    schema = properties.get(match[1], {})
-    free = schema.get("type") == "string" and not {"enum", "const", "format", "pattern"} & schema.keys()
-    return match[2] if free else None
+    schema = properties.get(match[1]) if isinstance(properties, Mapping) else None
+    if not isinstance(schema, Mapping) or schema.get("type") != "string":
+        return None
+    return None if {"enum", "const", "format", "pattern"} & schema.keys() else match[2]

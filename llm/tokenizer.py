@@ -44,8 +44,13 @@ class Tokenizer:
         return len(MARKS) + self._bpe.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; marks in it are plain text."""
-        return [i + len(MARKS) for i in self._bpe.encode(text, add_special_tokens=False).ids]
+        """Ids of a text; marks in it are plain text, and half of a surrogate pair is read as U+FFFD."""
+        try:
+            found = self._bpe.encode(text, add_special_tokens=False)
+        except TypeError:  # that is how the library calls a text without a UTF-8 form
+            whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            found = self._bpe.encode(whole, add_special_tokens=False)
+        return [i + len(MARKS) for i in found.ids]
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """`encode` for many texts at once."""

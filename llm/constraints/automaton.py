@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 DEAD = -1
 """No transition."""
+BEFORE_MERGING = 10
+"""A nondeterministic automaton may have so many times the states of the one that is made of it."""
 
 
 class TooManyStates(ValueError):
@@ -26,9 +28,13 @@ class Nfa:
 
     epsilon: list[list[int]] = field(default_factory=list)
     edges: list[list[tuple[int, int]]] = field(default_factory=list)
+    max_states: int = 20_000
+    """Of the deterministic automaton that is to be made of it."""
 
     def state(self) -> int:
-        """A new state."""
+        """A new state. Raises TooManyStates."""
+        if len(self.edges) >= self.max_states * BEFORE_MERGING:
+            raise TooManyStates(f"more than {self.max_states} states")
         self.epsilon.append([])
         self.edges.append([])
         return len(self.edges) - 1
@@ -152,7 +158,7 @@ class ByteAutomaton:
 
 def determinise(fragment: Fragment, max_states: int = 20_000) -> ByteAutomaton:
     """The minimal automaton of a regular expression. Raises TooManyStates."""
-    nfa = Nfa()
+    nfa = Nfa(max_states=max_states)
     start = nfa.state()
     final = fragment(nfa, start)
     byte_class = _byte_classes(mask for edges in nfa.edges for mask, _ in edges)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .automaton import ByteAutomaton, Fragment, TooManyStates, determinise, either, sequence, text
@@ -32,13 +34,17 @@ _UNSUPPORTED = {
     "additionalItems": "use items", "$dynamicRef": "use $ref", "$recursiveRef": "use $ref",
 }  # fmt: skip
 _TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
+WIDEST = 10**30
+"""A bound of a number beyond this, either way, is none."""
 
 
 class UnsupportedSchema(ValueError):
     """A schema that cannot be turned into an automaton; the message names the place and what to do."""
 
     def __init__(self, path: str, problem: str, remedy: str) -> None:
-        super().__init__(f"schema at {path or '/'}: {problem}; {remedy}")
+        message = f"schema at {path or '/'}: {problem}; {remedy}"
+        # It is passed on to whoever wrote the schema: it must have a UTF-8 form, whatever the schema quotes.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
         self.path = path
 
 
@@ -48,8 +54,8 @@ class Limits:
 
     Strings without maxLength are bounded by the canvas alone; a longer maxLength than `counted_characters`
     and a longer maxItems than `counted_items` are tightened to these (what is written stays valid).
-    `free_depth`: nesting of values without a type. `strict` False takes an unsupported part as a value
-    without a type.
+    `free_depth`: nesting of values without a type. `max_parts`: schemas inside the schema, each counted as
+    often as it is referred to. `strict` False takes an unsupported part as a value without a type.
     """
 
     counted_characters: int = 128
@@ -57,6 +63,7 @@ class Limits:
     free_depth: int = 2
     max_depth: int = 6
     max_states: int = 20_000
+    max_parts: int = 5_000
     strict: bool = True
 
 
@@ -68,6 +75,7 @@ class _Place:
     limits: Limits
     path: str = ""
     depth: int = 0
+    parts: Iterator[int] = field(default_factory=itertools.count)
 
     def at(self, *steps: object) -> _Place:
         return replace(self, path=self.path + "".join(f"/{step}" for step in steps), depth=self.depth + 1)
@@ -95,6 +103,8 @@ def byte_automaton(schema: Mapping[str, Any], limits: Limits | None = None) -> B
         return determinise(fragment, limits.max_states)
     except TooManyStates as error:
         raise place.wrong(f"it needs {error}", "use fewer or shorter optional and nested parts") from None
+    except RecursionError:
+        raise place.wrong("it is nested too deeply", "flatten it") from None
 
 
 def _value(schema: Any, place: _Place) -> Fragment:
@@ -107,6 +117,8 @@ def _value(schema: Any, place: _Place) -> Fragment:
 
 
 def _strict_value(schema: Any, place: _Place) -> Fragment:
+    if next(place.parts) > place.limits.max_parts:
+        raise TooManyStates(f"more than {place.limits.max_parts} parts")
     if schema is True:
         return free(place.limits.free_depth)
     if not isinstance(schema, Mapping):
@@ -169,7 +181,16 @@ def _constants(values: Any, schema: Mapping[str, Any], place: _Place) -> Fragmen
     fitting = [value for value in values if any(_is(value, kind) for kind in kinds)]
     if not fitting:
         raise place.wrong(f"no value of the enum has type {schema.get('type')!r}", "correct enum or type")
+    _check_text(fitting, place)
     return either(*(constant(value) for value in fitting))
+
+
+def _check_text(value: Any, place: _Place) -> None:
+    """What no call could spell would come back as another text than the tool knows."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise place.wrong("a text with half of a surrogate pair", "write whole characters") from None
 
 
 def _is(value: Any, kind: str) -> bool:
@@ -203,9 +224,9 @@ def _combined(keyword: str, schema: Mapping[str, Any], place: _Place) -> Fragmen
         )
     if keyword == "allOf" and len(options) > 1:
         raise place.wrong("allOf with several parts is not supported", "merge them into one object")
+    fragments = [_value(option, place.at(keyword, index)) for index, option in enumerate(options)]
     if keyword == "oneOf" and not _disjoint([_resolved(option, place) for option in options]):
         raise place.wrong("the parts of oneOf may overlap", "use anyOf, or give each part its own const")
-    fragments = [_value(option, place.at(keyword, index)) for index, option in enumerate(options)]
     if schema.get("nullable") is True:
         fragments.append(NULL)
     return either(*fragments)
@@ -229,19 +250,19 @@ def _disjoint(options: list[Any]) -> bool:
         return True
     tagged: list[set[str]] = []
     for option in options:
-        required = option.get("required", [])
-        tags = {
-            f"{name}={compact_json(value)}"
-            for name, part in option.get("properties", {}).items()
-            if name in required and isinstance(part, Mapping) and ("const" in part or "enum" in part)
-            for value in ([part["const"]] if "const" in part else part["enum"])
-        }
+        required, properties = option.get("required"), option.get("properties")
+        tags: set[str] = set()
+        for name, part in properties.items() if isinstance(properties, Mapping) else ():
+            if isinstance(required, list) and name in required and isinstance(part, Mapping):
+                values = [part["const"]] if "const" in part else part.get("enum")
+                listed = values if isinstance(values, list | tuple) else ()
+                tags |= {f"{name}={compact_json(value)}" for value in listed}
         tagged.append(tags)
     names = [{tag.split("=", 1)[0] for tag in tags} for tags in tagged]
     shared = set.intersection(*names) if names else set()
     for name in shared:
-        values = [tag for tags in tagged for tag in tags if tag.split("=", 1)[0] == name]
-        if len(values) == len(set(values)):
+        told = [tag for tags in tagged for tag in tags if tag.split("=", 1)[0] == name]
+        if len(told) == len(set(told)):
             return True
     return False
 
@@ -268,7 +289,7 @@ def _range(
 def _string(schema: Mapping[str, Any], place: _Place) -> Fragment:
     form = schema.get("format")
     if form is not None:
-        if form not in FORMATS:
+        if not isinstance(form, str) or form not in FORMATS:
             raise place.wrong(
                 f"format {form!r} is not supported", f"use one of {', '.join(FORMATS)} or leave it out"
             )
@@ -286,8 +307,14 @@ def _numeric(schema: Mapping[str, Any], place: _Place) -> Fragment:
     for keyword, value in schema.items():
         if keyword not in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or endless:
             raise place.wrong(f"{keyword} is {value!r}", "use a number")
+        lowest = keyword.lower().endswith("minimum")
+        if abs(value) > WIDEST:
+            if (value > 0) is lowest:
+                raise place.wrong(f"{keyword} is beyond all numbers that can be said", "use a smaller one")
+            continue
         exclusive = keyword.startswith("exclusive")
         if not whole and value != int(value):
             raise place.wrong(
@@ -295,7 +322,7 @@ def _numeric(schema: Mapping[str, Any], place: _Place) -> Fragment:
             )
         if not whole and exclusive:
             raise place.wrong(f"{keyword} of a number is not supported", "use minimum or maximum")
-        if keyword.lower().endswith("minimum"):
+        if lowest:
             bound = math.floor(value) + 1 if exclusive else math.ceil(value)
             low = bound if low is None else max(low, bound)
         else:
@@ -309,6 +336,8 @@ def _numeric(schema: Mapping[str, Any], place: _Place) -> Fragment:
 
 def _array(schema: Mapping[str, Any], place: _Place) -> Fragment:
     if "prefixItems" in schema:
+        if not isinstance(schema["prefixItems"], list):
+            raise place.wrong("prefixItems is no list of schemas", "list a schema for each item")
         parts = [_value(part, place.at("prefixItems", i)) for i, part in enumerate(schema["prefixItems"])]
         low, high = _range(schema, "minItems", "maxItems", len(parts), place.limits.counted_items, place)
         if low != len(parts) or (high is not None and high < len(parts)):
@@ -338,6 +367,7 @@ def _object(schema: Mapping[str, Any], place: _Place) -> Fragment:
             else _value(extra, place.at("additionalProperties"))
         )
         return mapping(value)
+    _check_text(list(properties), place)
     members = [
         (
             sequence(text(compact_json(name) + ":"), _value(part, place.at("properties", name))),

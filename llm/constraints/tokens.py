@@ -138,7 +138,10 @@ class TokenVocabulary:
     def compile(self, schema: Mapping[str, Any], limits: Limits | None = None) -> TokenAutomaton:
         """The automaton of a tool's arguments, from the cache where it is there. Raises UnsupportedSchema."""
         limits = limits or Limits()
-        key = (json.dumps(schema, separators=(",", ":"), default=str), limits)
+        try:
+            key = (json.dumps(schema, separators=(",", ":"), default=str), limits)
+        except (RecursionError, ValueError):  # it may also refer to itself as an object
+            raise UnsupportedSchema("", "it is nested too deeply", "flatten it") from None
         with self._lock:
             found = self._compiled.get(key)
             if found is not None:

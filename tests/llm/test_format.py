@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 from stretto.llm.format import RESULT_BUDGET, describe_tool, dialogue_segments, fit_result
+from stretto.llm.spans import open_string
 from stretto.llm.tokenizer import embedded_tokenizer
 
 TOOL = {
@@ -71,6 +72,21 @@ def test_types_are_written_short() -> None:
         }
     }
     assert describe_tool("f", "", parameters) == "f(day?: string date, tags?: string[], n?: integer)"
+
+
+KEYWORDS = "type properties required items enum anyOf format const a".split()
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([*KEYWORDS, "array", "null", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYWORDS), anything))
+def test_any_schema_can_be_described(parameters: dict[str, object]) -> None:
+    """Parts of a schema that the grammar does not read may hold anything."""
+    line = describe_tool("f", "d", parameters)
+    assert line.startswith("f(") and line.endswith(") d")
+    assert open_string('f{"a":" x', parameters.get("properties")) in (None, " x")
 
 
 @given(st.dictionaries(st.text(max_size=8), st.lists(st.text(max_size=60), max_size=8), max_size=8))

@@ -13,6 +13,12 @@ def test_any_text_survives_the_round_trip(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_half_a_surrogate_pair_is_read_as_a_character_that_is_unknown() -> None:
+    tokenizer = embedded_tokenizer()
+    assert tokenizer.decode(tokenizer.encode("so \ud800 it is")) == "so \ufffd it is"
+    assert tokenizer.encode("\ud83d\ude00") == tokenizer.encode("😀")
+
+
 @given(st.lists(st.sampled_from([*MARKS, "hello", " ", "{"]), max_size=8))
 def test_text_never_becomes_a_mark(pieces: list[str]) -> None:
     assert all(i >= len(MARKS) for i in embedded_tokenizer().encode("".join(pieces)))

@@ -98,6 +98,16 @@ REFUSED: list[tuple[Any, str]] = [
     ({"allOf": [{"type": "integer"}, {"minimum": 3}]}, "allOf"),
     ("string", "no schema"),
     ({"type": "object", "required": "x"}, "required"),
+    ({"type": "integer", "minimum": 10**400}, "beyond"),
+    ({"type": "number", "maximum": -1e300}, "beyond"),
+    ({"type": "number", "maximum": float("inf")}, "maximum"),
+    ({"enum": ["\ud800"]}, "surrogate"),
+    ({"const": {"\udc00": 1}}, "surrogate"),
+    ({"type": "object", "properties": {"\ud800": {"type": "string"}}}, "surrogate"),
+    ({"type": "string", "format": []}, "format"),
+    ({"type": "array", "prefixItems": 5}, "prefixItems"),
+    ({"oneOf": [{"type": "object", "properties": 5}, {"type": "object"}]}, "properties"),
+    ({"oneOf": [{"const": 1, "required": 5, "properties": {"a": {"enum": 5}}}] * 2}, "overlap"),
 ]
 
 
@@ -122,6 +132,38 @@ def test_lenient_limits_take_what_is_not_supported_as_free_json(part: Any) -> No
 def test_a_huge_schema_is_refused_and_not_built() -> None:
     with pytest.raises(UnsupportedSchema, match="more than 100 states"):
         byte_automaton(of({"type": "string", "maxLength": 100}), Limits(max_states=100))
+
+
+def test_a_small_schema_that_stands_for_a_huge_one_is_refused_and_not_built() -> None:
+    nested: Any = {"type": "string"}
+    for _ in range(6):  # 16 million strings, one behind the other
+        nested = {"type": "array", "minItems": 16, "items": nested}
+    with pytest.raises(UnsupportedSchema, match="more than 20000 states"):
+        byte_automaton(of(nested))
+    parts = {
+        f"d{n}": {"type": "object", "properties": {f"p{i}": {"$ref": f"#/$defs/d{n + 1}"} for i in range(20)}}
+        for n in range(5)
+    }
+    with pytest.raises(UnsupportedSchema, match="parts"):
+        byte_automaton(of({"$ref": "#/$defs/d0"}) | {"$defs": parts | {"d5": {"type": "string"}}})
+    deep: Any = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    with pytest.raises(UnsupportedSchema, match="deep"):
+        byte_automaton(of({"const": deep}))
+
+
+def test_bounds_beyond_all_numbers_are_none() -> None:
+    for kind in ("integer", "number"):
+        part = {"type": kind, "minimum": -(10**400), "maximum": 1e308}
+        assert accepts(part, "-7") and accepts(part, "9" * 15)
+
+
+def test_what_is_said_of_a_schema_can_be_sent_to_whoever_wrote_it() -> None:
+    for part in ({"type": "\ud800"}, {"type": "string", "format": "\ud800"}, {"$ref": "#/\ud800"}):
+        with pytest.raises(UnsupportedSchema) as caught:
+            byte_automaton(of(part) | {"properties": {"a": {"anyOf": [part], "\ud800": 1}}})
+        str(caught.value).encode()
 
 
 @pytest.mark.parametrize("schema", [{"type": "string"}, {"type": ["object"]}, 3])
