@@ -12,8 +12,11 @@ from typing import Any
 
 from rich.console import Console
 from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.call_page.page import about_record, write_page
+from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.cli import UsageError, print_result
 from stretto.agent.config import settings_of
+from stretto.agent.events import Event
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.recording import is_silent, play_recording
@@ -34,7 +37,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "all of it, or hangs up.",
     )
     parser.add_argument("--input", required=True, metavar="FILE", help="the caller: WAV, FLAC or OGG")
-    parser.add_argument("--record", metavar="FILE", help="write both sides: WAV, caller left, agent right")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="write both sides: WAV, caller left, agent right; beside it a page (.html) to look at the call",
+    )
     add_tool_flags(parser)
     add_model_flags(parser)
     add_speech_flags(parser)
@@ -46,6 +53,8 @@ def run_call(args: argparse.Namespace) -> int:
     pcm = caller_audio(args.input)
     if args.record and not Path(args.record).parent.is_dir():
         raise UsageError(f"{Path(args.record).parent} is no folder: create it first, or change --record")
+    if args.record and Path(args.record).suffix.lower() == ".html":
+        raise UsageError(f"{args.record} would be the page's: give --record the name of a WAV file")
     limit_threads()
     model = load_model(args)
     try:
@@ -102,12 +111,17 @@ async def recorded_call(
         options=options,
         bias=bias,
     )
+    seen: list[Event] = []
     try:
-        call = await play_recording(session, pcm, recorder, watch=[LiveCall(console).event])
+        call = await play_recording(session, pcm, recorder, watch=[LiveCall(console).event, seen.append])
     finally:  # an interrupted call leaves its recording, too
         if record and session.started:
             try:
-                recorder.save(record, session.started)
+                stereo = recorder.save(record, session.started)
+                about = about_record(session.record, "A call with a recorded caller", "`stretto call`")
+                shown = RecordedCall(session.record, seen, stereo, RATE_OUT)
+                write_page(shown, about, Path(record).with_suffix(".html"))
             except (OSError, RuntimeError) as error:
                 raise UsageError(f"{record} cannot be written ({error}): choose another --record") from error
-    return {**call.to_json(), "recording": record, "underruns": recorder.underruns}
+    page = str(Path(record).with_suffix(".html")) if record else None
+    return {**call.to_json(), "recording": record, "page": page, "underruns": recorder.underruns}

@@ -17,8 +17,11 @@ from typing import Any
 
 from rich.console import Console
 from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.call_page.page import about_record, write_page
+from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.cli import UsageError, folder, print_result
 from stretto.agent.config import settings_of
+from stretto.agent.events import Event
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.microphone import MicrophoneCall
@@ -29,19 +32,22 @@ from stretto.agent.ways_in.talk_view import TalkView
 from stretto.agent.ways_in.warm_up import warm_up
 from stretto.audio.devices import DeviceError, devices, find
 from stretto.audio.echo import EchoCanceller
-from stretto.audio.pcm import RATE
+from stretto.audio.pcm import RATE, write_wav
 from stretto.audio.streams import LATENCY_S, Latency, Microphone, Speaker
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.tool import Tool
 
+FILES = ("call.wav", "call.json", "call.html")
+"""What is kept of a call."""
+
 
 @dataclass(frozen=True)
 class TalkSettings:
-    """Which devices, and how. `out`: the folder of call.wav and call.json. `microphone`, `speaker`: names,
-    parts of names or numbers; None for the system's own."""
+    """Which devices, and how. `out`: the folder of call.wav, call.json and call.html; None to keep nothing.
+    `microphone`, `speaker`: names, parts of names or numbers; None for the system's own."""
 
-    out: Path
+    out: Path | None
     microphone: str | None = None
     speaker: str | None = None
     echo_cancelling: bool = True
@@ -54,8 +60,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "talk",
         help="talk to the agent over microphone and speaker",
-        description="The agent greets, then listens. Ctrl-C hangs up. Leaves call.wav (stereo: caller left, "
-        "agent right) and call.json.",
+        description="The agent greets, then listens. Ctrl-C hangs up. The call is kept in a folder (--out, "
+        "--no-record): call.wav (stereo: caller left, agent right), call.json and call.html.",
     )
     parser.add_argument("--microphone", metavar="NAME", help="name, part of it, or number (see --devices)")
     parser.add_argument("--speaker", metavar="NAME", help="name, part of it, or number (see --devices)")
@@ -71,6 +77,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the files (default: one in talk/, named by date and time)"
     )
+    parser.add_argument("--no-record", action="store_true", help="keep nothing of the call")
     add_tool_flags(parser)
     add_model_flags(parser)
     add_speech_flags(parser)
@@ -94,8 +101,10 @@ def run_talk(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     if args.push_to_talk:
         check_keys()
+    if args.no_record and args.out:
+        raise UsageError("--out keeps the call and --no-record does not: give one of them")
     settings = TalkSettings(
-        folder(args.out or f"talk/{datetime.now():%Y-%m-%d-%H%M%S}"),
+        None if args.no_record else folder(args.out or f"talk/{datetime.now():%Y-%m-%d-%H%M%S}"),
         args.microphone,
         args.speaker,
         not args.no_echo_cancelling,
@@ -117,15 +126,14 @@ def run_talk(args: argparse.Namespace) -> int:
             fields = asyncio.run(talk(model, speech, chosen.tools, options, chosen.bias, settings, view))
         except DeviceError as error:
             raise UsageError(str(error)) from error
-    console.print(f"\n  {settings.out / 'call.wav'}\n  {settings.out / 'call.json'}")
+    kept = "" if settings.out is None else f"; what there is lies in {settings.out}"
+    if settings.out is not None:
+        console.print("".join(f"\n  {settings.out / name}" for name in FILES))
     print_result(args, fields)
     if fields["interrupted"]:
         return 130
     if fields["error"] is not None:
-        print(
-            f"stretto talk: the call broke off ({fields['error']}); what there is lies in {settings.out}",
-            file=sys.stderr,
-        )
+        print(f"stretto talk: the call broke off ({fields['error']}){kept}", file=sys.stderr)
     return 1 if fields["error"] is not None or fields["ended"] in ("line", "cancelled") else 0
 
 
@@ -186,6 +194,7 @@ async def talk(
         bias=bias,
     )
     stop = asyncio.Event()
+    seen: list[Event] = []
     error: str | None = None
     with contextlib.ExitStack() as stack:
         stack.enter_context(interrupts(stop))
@@ -194,7 +203,7 @@ async def talk(
         if settings.push_to_talk:
             stack.enter_context(space_bar(lambda: key.press(time.monotonic())))
         try:
-            await line.hold(session, [view.event], stop)
+            await line.hold(session, [view.event, seen.append], stop)
         except DeviceError:
             raise
         except asyncio.CancelledError:
@@ -205,8 +214,9 @@ async def talk(
         error = str(line.lost)
     fields = {
         **session.record.to_json(),
-        "recording": "call.wav",
-        "out": str(settings.out),
+        "recording": None if settings.out is None else "call.wav",
+        "page": None if settings.out is None else "call.html",
+        "out": None if settings.out is None else str(settings.out),
         "underruns": line.speaker.buffer.underruns,
         "interrupted": stop.is_set(),
         "error": error,
@@ -223,13 +233,23 @@ async def talk(
             for each in (line.microphone, line.speaker)
         ],
     }
-    try:
-        recorder.save(settings.out / "call.wav", session.started or time.monotonic())
-        text = json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
-        (settings.out / "call.json").write_text(text, encoding="utf-8")
-    except (OSError, RuntimeError) as failed:
-        raise UsageError(f"{settings.out} cannot be written ({failed}): choose another --out") from failed
+    if settings.out is not None:
+        stereo = recorder.stereo(session.started or time.monotonic())
+        call = RecordedCall(session.record, seen, stereo, RATE_OUT)
+        try:
+            keep(call, fields, settings.out)
+        except (OSError, RuntimeError) as failed:
+            raise UsageError(f"{settings.out} cannot be written ({failed}): choose another --out") from failed
     return fields
+
+
+def keep(call: RecordedCall, fields: dict[str, Any], out: Path) -> None:
+    """Write `FILES`. Raises OSError, RuntimeError."""
+    wav, record, page = (out / name for name in FILES)
+    write_wav(wav, call.stereo, call.rate)
+    record.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    title = "A call over microphone and speaker"
+    write_page(call, about_record(call.record, title, "`stretto talk`", fields["error"]), page)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stretto.agent.call_page.turn_view import PausedWord
 from stretto.agent.canned import CONCIERGE
 from stretto.agent.events import Event
 from stretto.agent.session import Session, SessionOptions
@@ -66,32 +67,6 @@ class SpokenCall:
 
     def ms(self, at: float) -> float:
         return (at - self.started) * 1000
-
-
-@dataclass
-class PausedWord:
-    """A pause in the caller's turn, ms from the pick-up.
-
-    `cut_in`: the agent was heard in it, or a tool ran. `committed`: the agent took it for the end (when the
-    caller goes on in time, the turn is reopened without a sound).
-    """
-
-    turn: int
-    start_ms: float
-    end_ms: float
-    after: str
-    cut_in: bool
-    committed: bool
-
-    def to_json(self) -> dict[str, Any]:
-        times = {"start_ms": round(self.start_ms, 1), "end_ms": round(self.end_ms, 1)}
-        return {
-            "turn": self.turn,
-            **times,
-            "after": self.after,
-            "cut_in": self.cut_in,
-            "committed": self.committed,
-        }
 
 
 async def spoken_call(

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from stretto.demo.page import page, write_page
+from stretto.agent.call_page.turn_view import turn_views
+from stretto.demo.page import page, recorded, write_page
 from stretto.demo.spoken_call import SpokenCall, facts, pauses
-from stretto.demo.turn_view import turn_views
 
 VOID = {"meta", "input", "br", "img"}
 
@@ -111,7 +111,7 @@ def test_the_picture_has_every_mark(read: Reader) -> None:
 
 def test_the_scales_place_the_playhead(call: SpokenCall, read: Reader) -> None:
     pictures = [attributes for tag, attributes in read.elements if tag == "svg" and "data-from" in attributes]
-    assert len(pictures) == 1 + len(turn_views(call))
+    assert len(pictures) == 1 + len(turn_views(recorded(call)))
     for picture in pictures:
         assert float(picture["data-from"] or 0) < float(picture["data-to"] or 0)
         assert picture["aria-label"] and picture["role"] == "img"

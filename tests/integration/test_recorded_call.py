@@ -78,6 +78,9 @@ def test_a_recorded_caller_is_heard_answered_and_recorded(
     assert fields["recording"] == str(record) and fields["ended"] == "caller"
     assert fields["voice_to_voice_ms"]["p50"] == turn["voice_to_voice_ms"]
     json.dumps(fields)
+    page = (tmp_path / "both.html").read_text(encoding="utf-8")
+    assert fields["page"] == str(tmp_path / "both.html") and "data:audio/ogg;base64," in page
+    assert turn["caller"] in page and "It is table 7." in page and "book_table(" in page
     both, rate = soundfile.read(record, dtype="int16")
     caller, agent = np.flatnonzero(np.abs(both[:, 0].astype(int)) > 500), np.flatnonzero(both[:, 1])
     assert rate == 24_000 and abs(caller[-1] / rate * 1000 - turn["speech_end_ms"]) < 200
@@ -130,6 +133,8 @@ def test_what_else_cannot_be_used_is_told(
     base = ("call", "--input", str(recording))
     assert command(register, *base, "--record", "/nowhere/at/all.wav") == 2
     assert "--record" in capsys.readouterr().err
+    assert command(register, *base, "--record", "page.html") == 2
+    assert "WAV" in capsys.readouterr().err
     assert command(register, *base, "--model", "/nowhere") == 2
     assert "/nowhere" in capsys.readouterr().err
     assert command(register, *base, "--model", str(tiny_weights), "--tools", "no_such_module_here") == 2

@@ -217,7 +217,11 @@ def test_a_call_over_microphone_and_speaker(
     gaps = [after - before for before, after in pairwise(heard)]
     assert len(heard) >= 12 and max(gaps) > 2, f"two utterances with the caller between them: {heard}"
     # The files.
+    assert sorted(path.name for path in out.iterdir()) == ["call.html", "call.json", "call.wav"]
     assert json.loads((out / "call.json").read_text()) == fields
+    page = (out / "call.html").read_text(encoding="utf-8")
+    assert "The agent hung up" in page and "book_table(<i>people</i> 4)" in page
+    assert "It is table seven. Goodbye." in page and turn["caller"] in page
     both, rate = soundfile.read(out / "call.wav", dtype="int16")
     said, answered = loud(both[:, 0], rate), loud(both[:, 1], rate)
     assert rate == 24_000 and len(said) >= 15
@@ -270,15 +274,18 @@ def test_a_device_that_goes_away_ends_the_call_with_the_transcript_kept(
     assert GREETING not in turn["heard"]
     assert [m["role"] for m in fields["messages"]][:3] == ["system", "assistant", "user"]
     assert json.loads((tmp_path / "call.json").read_text())["error"] == fields["error"]
+    page = (tmp_path / "call.html").read_text(encoding="utf-8")
+    assert "The call broke off" in page and "is gone" in page
     both, _ = soundfile.read(tmp_path / "call.wav", dtype="int16")
     assert loud(both[:, 0], 24_000) and loud(both[:, 1], 24_000)
 
 
-def program(model: Path, out: Path) -> subprocess.Popen[str]:
+def program(model: Path, *flags: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     """`stretto talk --json` as a user starts it, up to the agent's first words."""
-    command = ["-m", "stretto.agent.cli", "talk", "--model", str(model), "--out", str(out), "--json"]
+    command = ["-m", "stretto.agent", "talk", "--model", str(model), "--json", *flags]
     running = subprocess.Popen(
         [sys.executable, "-u", "-W", "ignore", *command],
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -293,20 +300,33 @@ def program(model: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def test_an_interrupt_hangs_up_and_keeps_the_files(pulse: Pulse, tiny_weights: Path, tmp_path: Path) -> None:
-    running = program(tiny_weights, tmp_path / "out")
+    running = program(tiny_weights, "--out", str(tmp_path / "out"))
     running.send_signal(signal.SIGINT)
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 130
     fields = json.loads(said.splitlines()[-1])
     assert fields["ended"] == "caller" and fields["interrupted"] and fields["turns"][0]["canned"]
     assert fields == json.loads((tmp_path / "out" / "call.json").read_text())
-    assert (tmp_path / "out" / "call.wav").exists()
+    assert (tmp_path / "out" / "call.wav").exists() and (tmp_path / "out" / "call.html").exists()
+
+
+def test_nothing_is_kept_of_a_call_that_is_not_to_be(
+    pulse: Pulse, tiny_weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    running = program(tiny_weights, "--no-record", cwd=tmp_path / "here")
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    fields = json.loads(said.splitlines()[-1])
+    assert fields["ended"] == "caller" and fields["out"] is fields["recording"] is fields["page"] is None
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_a_sound_server_that_hangs_does_not_hold_the_program_up(
     pulse: Pulse, tiny_weights: Path, tmp_path: Path
 ) -> None:
-    running = program(tiny_weights, tmp_path / "out")
+    running = program(tiny_weights, "--out", str(tmp_path / "out"))
     pulse.server.send_signal(signal.SIGSTOP)
     said, told = running.communicate(timeout=60)
     assert running.returncode == 1 and "is gone" in told and str(tmp_path / "out") in told
@@ -333,6 +353,7 @@ def test_what_cannot_be_used_is_told_before_any_model_loads(
         (("--speaker", "99"), "no speaker '99'"),
         (("--push-to-talk",), "must be a terminal"),
         (("--out", str(tmp_path / "file" / "below")), "--out"),
+        (("--out", str(tmp_path), "--no-record"), "--no-record"),
     ):
         assert command(register, "talk", "--model", "/nowhere", *flags) == 2
         said = capsys.readouterr().err

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from stretto.agent.call_page.turn_view import PausedWord, Revision, TurnView
 from stretto.agent.timeline import ToolRecord
 from stretto.audio.pcm import Int16
-from stretto.demo.spoken_call import PausedWord
-from stretto.demo.turn_view import Revision, TurnView
 
 WIDTH = 1000
 GUTTER = 104

@@ -2,15 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from stretto.agent import events
-from stretto.agent.timeline import ToolRecord, TurnRecord
-from stretto.demo.spoken_call import PausedWord, SpokenCall, answered, pauses
-from stretto.demo.spoken_caller import CallerTurn
+from stretto.agent.timeline import CallRecord, ToolRecord, TurnRecord
+from stretto.audio.pcm import Int16
 
 MARGIN_MS = 250.0
 """Shown before the first sound and after the last one."""
+
+
+@dataclass
+class PausedWord:
+    """A pause in the caller's turn, ms from the pick-up.
+
+    `cut_in`: the agent was heard in it, or a tool ran. `committed`: the agent took it for the end (when the
+    caller goes on in time, the turn is reopened without a sound).
+    """
+
+    turn: int
+    start_ms: float
+    end_ms: float
+    after: str
+    cut_in: bool
+    committed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        times = {"start_ms": round(self.start_ms, 1), "end_ms": round(self.end_ms, 1)}
+        return {
+            "turn": self.turn,
+            **times,
+            "after": self.after,
+            "cut_in": self.cut_in,
+            "committed": self.committed,
+        }
+
+
+@dataclass(eq=False)
+class Said:
+    """What the caller said, ms from the pick-up. `answer`: the turn that answered its end, if one did."""
+
+    text: str
+    start_ms: float
+    end_ms: float
+    answer: TurnRecord | None
+    pauses: list[PausedWord] = field(default_factory=list)
+
+
+@dataclass
+class RecordedCall:
+    """What a call was: the session's record and events, and the recording.
+
+    `stereo`: int16 of shape (n, 2) at `rate`, caller left, agent right, from the pick-up on. `said`: the
+    caller's own words, where a simulated caller tells them; None: what was heard of them.
+    """
+
+    record: CallRecord
+    events: Sequence[events.Event]
+    stereo: Int16
+    rate: int
+    said: Sequence[Said] | None = None
 
 
 @dataclass
@@ -45,14 +98,25 @@ class TurnView:
     """
 
     record: TurnRecord
-    said: list[CallerTurn] = field(default_factory=list)
-    spans: list[tuple[float, float]] = field(default_factory=list)
-    pauses: list[PausedWord] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
     spoken: list[tuple[float, str, bool]] = field(default_factory=list)
     barge_ins: list[float] = field(default_factory=list)
     from_ms: float = 0.0
     to_ms: float = 0.0
+
+    @property
+    def asked(self) -> bool:
+        """The caller said something in it."""
+        return bool(self.record.caller or self.said)
+
+    @property
+    def spans(self) -> list[tuple[float, float]]:
+        return [(said.start_ms, said.end_ms) for said in self.said]
+
+    @property
+    def pauses(self) -> list[PausedWord]:
+        return [pause for said in self.said for pause in said.pauses]
 
     @property
     def end_ms(self) -> float | None:
@@ -75,54 +139,73 @@ class TurnView:
         return self.record.tools
 
 
-def turn_views(call: SpokenCall) -> list[TurnView]:
+def turn_views(call: RecordedCall) -> list[TurnView]:
     """The call's turns in order of time; an utterance that no turn answered is in the turn it fell into."""
     views = [TurnView(record) for record in call.record.turns]
-    _place_callers(call, views)
+    _place_callers(heard(call.record) if call.said is None else call.said, views)
     for view in views:
         _marks(call, view)
+    _place_agent(call, views)
     shown = [view for view in views if view.said or view.record.agent or view.spoken]
     for view in shown:
         _extent(view, call.record.seconds * 1000)
     return sorted(shown, key=lambda view: view.from_ms)
 
 
-def _place_callers(call: SpokenCall, views: list[TurnView]) -> None:
+def heard(record: CallRecord) -> list[Said]:
+    """What the caller said as far as the agent knows: the words that it heard, from where to where."""
+    return [
+        Said(turn.caller, turn.speech_start_ms, turn.speech_end_ms, turn)
+        for turn in record.turns
+        if turn.caller and turn.speech_start_ms is not None and turn.speech_end_ms is not None
+    ]
+
+
+def _place_callers(utterances: Sequence[Said], views: list[TurnView]) -> None:
     """Give every utterance to the turn that answered it, else to the one open then, else to a new one."""
-    paused = pauses(call)
-    for number, (said, record) in enumerate(zip(call.turns, answered(call), strict=True), 1):
-        span = call.ms(said.start), call.ms(said.end)
-        view = next((view for view in views if view.record is record), None) or next(
+    for said in utterances:
+        view = next((view for view in views if view.record is said.answer), None) or next(
             (
                 view
                 for view in views
                 if view.record.speech_start_ms is not None
-                and view.record.speech_start_ms - 500 < span[1]
-                and span[0] < (view.record.speech_end_ms or view.record.speech_start_ms)
+                and view.record.speech_start_ms - 500 < said.end_ms
+                and said.start_ms < (view.record.speech_end_ms or view.record.speech_start_ms)
             ),
             None,
         )
         if view is None:
-            view = TurnView(TurnRecord(0, speech_start_ms=span[0], speech_end_ms=span[1]))
+            view = TurnView(TurnRecord(0, speech_start_ms=said.start_ms, speech_end_ms=said.end_ms))
             views.append(view)
         view.said.append(said)
-        view.spans.append(span)
-        view.pauses += [pause for pause in paused if pause.turn == number]
 
 
-def _marks(call: SpokenCall, view: TurnView) -> None:
+def _place_agent(call: RecordedCall, views: list[TurnView]) -> None:
+    """Give the agent's words to a turn of their number: to one of the agent's own (greeting, prompt) that
+    has just these, else to the caller's that they answer."""
+    for event in call.events:
+        if not isinstance(event, events.AgentSpeaking):
+            continue
+        numbered = [view for view in views if view.record.turn == event.turn]
+        own = [view for view in numbered if not view.asked and event.text in view.record.agent]
+        answers = [view for view in numbered if view.asked and view.record.committed_ms is not None]
+        spoken = (event.at_ms, event.text, event.canned)
+        if own:
+            began = event.at_ms
+            min(own, key=lambda view: abs((view.record.first_audio_ms or 0.0) - began)).spoken.append(spoken)
+        elif answers:
+            answers[0].spoken.append(spoken)
+
+
+def _marks(call: RecordedCall, view: TurnView) -> None:
     """Collect what the session's events say about the turn."""
-    caller = bool(view.record.caller or view.said)
+    caller = view.asked
     revisions: dict[int, Revision] = {}
     for event in call.events:
         if getattr(event, "turn", None) != view.record.turn:
             continue
         revision = revisions.get(getattr(event, "revision", -1))
         match event:
-            case events.AgentSpeaking(at_ms=at, text=text, canned=canned):
-                unasked = not caller and view.record.agent == text
-                if unasked or (caller and view.record.committed_ms is not None):
-                    view.spoken.append((at, text, canned))
             case events.SoftEnd(at_ms=at, revision=number) if caller:
                 revisions[number] = Revision(number, at)
             case events.CallerFinal(at_ms=at, text=text) if revision:

@@ -1,0 +1,1 @@
+"""`call.html`: what a recorded call was, as one page to hear, read and look at."""
