@@ -16,7 +16,7 @@ from stretto.agent.patience import PatienceOptions
 from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord, TurnRecord
 from stretto.agent.turn import TurnOptions
-from stretto.llm.language_model import Conversation, Effort
+from stretto.llm.language_model import AUTO, Conversation, Effort, ToolChoice
 
 log = logging.getLogger("stretto.agent")
 
@@ -32,6 +32,7 @@ class SessionOptions:
     The silences and `p_end`: see `TurnOptions`. `speculate`: prepare replies at soft ends.
     `silence_prompt_s`: a caller silent for so long is asked once; after `silence_prompts` of them the
     agent says goodbye. `caller_gone_s`: the call ends when no frame arrived for so long.
+    `tool_choice`: whether turns call tools; a `required` call is one of the session's own tools.
     `respond`: answer every turn of the caller; else only when told to (`Session.respond`). `interruptible`:
     a caller who speaks stops the agent. `one_moment_ms`: a tool that runs for longer is covered by a canned
     sentence, if the model said nothing itself. `rate`: of the agent's audio, Hz; None for the voice's own.
@@ -48,6 +49,7 @@ class SessionOptions:
     p_end_sure: float = TurnOptions.p_end_sure
     p_end_unfinished: float = TurnOptions.p_end_unfinished
     speculate: bool = True
+    tool_choice: ToolChoice = AUTO
     respond: bool = True
     interruptible: bool = True
     draft_deadline_ms: float | None = None

@@ -28,7 +28,7 @@ from stretto.agent.timeline import CallRecord
 from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
-from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
+from stretto.llm.language_model import AUTO, Conversation, LanguageModel, ToolSpec
 from stretto.tools.runner import AnyTool, ToolRunner
 
 __all__ = ["Session", "SessionOptions"]
@@ -76,7 +76,7 @@ class Session:
         self._call = Call(
             self.options,
             clock,
-            self._opened(self.options.system, self._tools),
+            self._opened(self.options, self._tools),
             History(transcript_path),
             speculation=Speculation(self.options.speculate),
         )
@@ -230,11 +230,18 @@ class Session:
         """
         options = replace(options or self.options, rate=self.options.rate)
         turns, patience = options.turn_options(), options.patience()
+        before, told = self._built_in, (options.system, options.tool_choice)
+        anew = tools is not None or built_in is not None
+        anew = anew or told != (self.options.system, self.options.tool_choice)
         if built_in is not None:
             self._built_in = tuple(built_in)
-        if tools is not None or built_in is not None or options.system != self.options.system:
+        try:
             offered = self._tools if tools is None else self._checked(tools)
-            conversation = await asyncio.to_thread(self._opened, options.system, offered)
+            conversation = await asyncio.to_thread(self._opened, options, offered) if anew else None
+        except ValueError:
+            self._built_in = before
+            raise
+        if conversation is not None:
             async with asyncio.timeout(2 * options.model_timeout_s), self._call.model:
                 old, self._call.conversation = self._call.conversation, conversation
                 self._call.edited = True
@@ -260,8 +267,13 @@ class Session:
         ToolRunner(tools)  # raises for two of one name
         return tuple(tools)
 
-    def _opened(self, system: str, tools: Sequence[AnyTool]) -> Conversation:
-        return self._model.open(system, [*(tool.spec for tool in tools), *self._built_in])
+    def _opened(self, options: SessionOptions, tools: Sequence[AnyTool]) -> Conversation:
+        choice = options.tool_choice
+        if choice.mode == "required" and choice.names is None:
+            # To hang up is not what whoever requires a call means.
+            own = frozenset(tool.spec.name for tool in tools)
+            choice = replace(choice, names=own) if own else AUTO
+        return self._model.open(options.system, [*(tool.spec for tool in tools), *self._built_in], choice)
 
     # ------------------------------------------------------------------ the call
 

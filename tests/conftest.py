@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from stretto.audio.recognise import Recogniser
 from stretto.audio.synthesise import Synthesiser
-from stretto.llm.language_model import Call, Canvas, Draft, Settled, TurnSignal
+from stretto.llm.language_model import AUTO, Call, Canvas, Draft, Settled, ToolChoice, TurnSignal
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Brain:
     policy: Callable[[Any], Any] = lambda thought: f"You said {thought.words}"
     conversations: list[Any] = field(default_factory=list)
 
-    def open(self, system: str, tools: Any) -> Thought:
-        self.conversations.append(Thought(self, system, [tool.name for tool in tools]))
+    def open(self, system: str, tools: Any, choice: ToolChoice = AUTO) -> Thought:
+        self.conversations.append(Thought(self, system, [tool.name for tool in tools], choice))
         return self.conversations[-1]
 
     @property
@@ -34,8 +34,8 @@ class Brain:
 class Thought:
     """Remembers what it is told as messages, and writes on a canvas in six passes."""
 
-    def __init__(self, brain: Brain, system: str, tools: list[str]) -> None:
-        self.brain, self.system, self.tools = brain, system, tools
+    def __init__(self, brain: Brain, system: str, tools: list[str], choice: ToolChoice = AUTO) -> None:
+        self.brain, self.system, self.tools, self.choice = brain, system, tools, choice
         self.messages: list[tuple[str, str]] = []
         self.pending = ""
         self._revision = 0

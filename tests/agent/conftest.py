@@ -21,7 +21,7 @@ from stretto.audio.pcm import FRAME, RATE, Frame
 from stretto.audio.recognise import Partial, Transcript
 from stretto.audio.synthesise import Chunk, Word
 from stretto.audio.vad import SpeechEnded, SpeechStarted
-from stretto.llm.language_model import Call, Canvas, Draft, Settled, TurnSignal
+from stretto.llm.language_model import AUTO, Call, Canvas, Draft, Settled, ToolChoice, TurnSignal
 
 
 class VirtualSelector(selectors.DefaultSelector):
@@ -230,8 +230,9 @@ class ScriptedModel:
     by_words: dict[str, Any] = field(default_factory=dict)
     conversation: ScriptedConversation | None = None
 
-    def open(self, system: str, tools: Sequence[Any]) -> ScriptedConversation:
-        self.conversation = ScriptedConversation(self)
+    def open(self, system: str, tools: Sequence[Any], choice: ToolChoice = AUTO) -> ScriptedConversation:
+        choice.check(tools)
+        self.conversation, self.choice = ScriptedConversation(self), choice
         self.tools = [tool.name for tool in tools]
         self.system = system
         return self.conversation

@@ -13,7 +13,7 @@ from stretto.agent.ways_in.speech import Speech
 from stretto.audio.recognise import Recogniser
 from stretto.audio.synthesise import Synthesiser
 from stretto.llm.checkpoint import save
-from stretto.llm.language_model import Call, Canvas, Draft, Settled, ToolSpec, TurnSignal
+from stretto.llm.language_model import AUTO, Call, Canvas, Draft, Settled, ToolChoice, ToolSpec, TurnSignal
 from stretto.llm.tokenizer import embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
 
@@ -68,7 +68,7 @@ class ScriptedModel:
         self.policy = policy
         self.conversation: ScriptedConversation | None = None
 
-    def open(self, system: str, tools: Sequence[ToolSpec]) -> ScriptedConversation:
+    def open(self, system: str, tools: Sequence[ToolSpec], choice: ToolChoice = AUTO) -> ScriptedConversation:
         self.conversation = ScriptedConversation(self.policy)
         return self.conversation
 
