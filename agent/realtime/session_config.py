@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from stretto.agent.call import SessionOptions
 from stretto.agent.realtime.audio_format import Format
 from stretto.agent.realtime.errors import RequestError
 from stretto.agent.turn import TurnOptions
 from stretto.audio.vad import VADOptions
+from stretto.llm.language_model import ToolChoice
 
 NEVER_S = 30 * 24 * 3600.0
+FOR_EVER = 10**9
+"""Questions to a silent caller: the client, not the agent, decides when to hang up."""
 EAGERNESS: dict[str, tuple[float, float, float]] = {
     "high": (350.0, 500.0, 800.0),
     "low": (800.0, 1200.0, 2000.0),
@@ -23,7 +35,7 @@ BETA_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "a
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class AudioFormat(_Strict):
@@ -46,7 +58,7 @@ class TurnDetection(_Strict):
     threshold: float | None = Field(default=None, gt=0.0, lt=1.0)
     prefix_padding_ms: int | None = Field(default=None, ge=0, le=5000)
     silence_duration_ms: int | None = Field(default=None, ge=120, le=10_000)
-    idle_timeout_ms: int | None = Field(default=None, ge=1000, le=120_000)
+    idle_timeout_ms: int | None = Field(default=None, ge=5000, le=120_000)
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None
@@ -99,6 +111,13 @@ class FunctionTool(_Strict):
     parameters: dict[str, Any] = Field(default_factory=dict)
     strict: bool | None = None
 
+    @field_validator("description", "parameters", mode="before")
+    @classmethod
+    def _nothing(cls, value: Any, info: ValidationInfo) -> Any:
+        """Many clients write null where they have nothing to say."""
+        empty: Any = "" if info.field_name == "description" else {}
+        return empty if value is None else value
+
 
 class RealtimeSession(_Strict):
     """All fields that a session has; those without a meaning here are kept and shown, and change nothing."""
@@ -119,12 +138,23 @@ class RealtimeSession(_Strict):
     truncation: Any = None
     temperature: float | None = None
 
+    @field_validator("tool_choice", mode="before")
+    @classmethod
+    def _choice(cls, value: Any) -> Any:
+        choice = tool_choice_of(value)
+        return {"type": "function", "name": next(iter(choice.names))} if choice.names else choice.mode
+
     def updated(self, changes: Mapping[str, Any]) -> RealtimeSession:
         """With only the given fields changed. Raises RequestError; this session stays as it is."""
         given = from_beta(changes)
         if given.get("type", "realtime") != "realtime":
             raise RequestError("session.type must be 'realtime'", param="session.type")
         merged = _merged(self.model_dump(), given)
+        try:
+            json.dumps(given, allow_nan=False)
+        except (ValueError, RecursionError) as error:
+            message = "a number is infinite or none at all, or the nesting too deep"
+            raise RequestError(f"session: {message}", param="session") from error
         try:
             return RealtimeSession.model_validate(merged)
         except ValidationError as error:
@@ -139,6 +169,7 @@ class RealtimeSession(_Strict):
         """How the call is to be led; what the session does not say is as in `plain`. Raises RequestError."""
         turns = self.audio.input.turn_detection
         changed: dict[str, Any] = {"silence_prompt_s": NEVER_S, "interruptible": False, "respond": False}
+        changed["silence_prompts"] = FOR_EVER
         changed["caller_gone_s"] = NEVER_S  # a client need not send silence; the server sees when it is gone
         if self.instructions is not None:
             changed["system"] = self.instructions
@@ -156,6 +187,10 @@ class RealtimeSession(_Strict):
                 sure, doubtful, unfinished = EAGERNESS[turns.eagerness]
                 changed |= {"commit_silence_ms": sure, "doubtful_silence_ms": doubtful}
                 changed["unfinished_silence_ms"] = unfinished
+        try:
+            changed["tool_choice"] = tool_choice_of(self.tool_choice)
+        except ValueError as error:
+            raise RequestError(str(error), param="tool_choice") from error
         try:
             options = replace(plain, **changed)
             options.turn_options()
@@ -189,6 +224,18 @@ class RealtimeSession(_Strict):
         return shown
 
 
+def tool_choice_of(value: Any) -> ToolChoice:
+    """A `tool_choice` of this protocol, or of Chat Completions, for the model. Raises ValueError."""
+    match value:
+        case None:
+            return ToolChoice()
+        case "auto" | "none" | "required":
+            return ToolChoice(value)
+        case {"type": "function", "name": str(name)} | {"type": "function", "function": {"name": str(name)}}:
+            return ToolChoice("required", frozenset({name}))
+    raise ValueError("tool_choice is 'auto', 'none', 'required' or {'type': 'function', 'name': …}")
+
+
 def refused(error: ValidationError, root: str) -> RequestError:
     """The first problem of a validation as the protocol tells it."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -199,7 +246,7 @@ def refused(error: ValidationError, root: str) -> RequestError:
 
 
 def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`new` over `old`; objects are merged, but for a turn detection of another type."""
+    """`new` over `old`; objects are merged, but for a turn detection of another type and a tool's choice."""
     merged = dict(old)
     for key, value in new.items():
         before = merged.get(key)
@@ -207,6 +254,7 @@ def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
             other = key in ("turn_detection", "format") and value.get(
                 "type", before.get("type")
             ) != before.get("type")
+            other = other or key == "tool_choice"
             merged[key] = dict(value) if other else _merged(before, value)
         else:
             merged[key] = value

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stretto.agent.call import SessionOptions
+from stretto.agent.patience import Patience, Prompt
 from stretto.agent.realtime.errors import RequestError
 from stretto.agent.realtime.session_config import RealtimeSession
 from stretto.agent.turn import TurnOptions
+from stretto.llm.language_model import AUTO, ToolChoice
 
 PLAIN = SessionOptions(system="Be brief.")
+CHOSEN = ToolChoice("required", frozenset({"f"}))
 
 
 def listening(**turns):
@@ -64,6 +67,72 @@ def test_a_client_need_not_send_silence():
     assert options.caller_gone_s > 3600 and options.silence_prompt_s > 3600
     idle = RealtimeSession().updated(listening(type="server_vad", idle_timeout_ms=5000)).options(PLAIN)
     assert idle.silence_prompt_s == 5.0
+
+
+def test_a_silent_caller_is_asked_for_ever_where_the_client_leads():
+    """OpenAI answers every timeout; the agent never says goodbye of its own accord."""
+    idle = RealtimeSession().updated(listening(type="server_vad", idle_timeout_ms=5000)).options(PLAIN)
+    patience, now, asked = Patience(idle.patience(), 0.0), 0.0, 0
+    while now < idle.longest_call_s - 6:
+        prompt = patience.feed(False, 0, now := now + 1.0)
+        assert prompt in (None, Prompt.STILL_THERE)
+        asked += prompt is not None
+    assert asked > 100
+    with pytest.raises(RequestError) as refused:
+        RealtimeSession().updated(listening(type="server_vad", idle_timeout_ms=4999))
+    assert refused.value.param == "session.audio.input.turn_detection.idle_timeout_ms"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "choice"),
+    [
+        ("auto", "auto", AUTO),
+        (None, "auto", AUTO),
+        ("none", "none", ToolChoice("none")),
+        ("required", "required", ToolChoice("required")),
+        ({"type": "function", "name": "f"}, {"type": "function", "name": "f"}, CHOSEN),
+        ({"type": "function", "function": {"name": "f"}}, {"type": "function", "name": "f"}, CHOSEN),
+    ],
+)
+def test_a_client_may_choose_the_tool(given, shown, choice):
+    before = RealtimeSession().updated({"tool_choice": {"type": "function", "name": "other"}})
+    session = before.updated({"tool_choice": given})
+    assert session.to_json("sess_1", "stretto", "joe")["tool_choice"] == shown
+    assert session.options(PLAIN).tool_choice == choice
+    assert session.updated({"instructions": "More."}).tool_choice == shown
+    one_response = session.model_copy(update={"tool_choice": given})
+    assert one_response.options(PLAIN).tool_choice == choice
+
+
+@pytest.mark.parametrize("given", ["sometimes", 3, {"type": "mcp", "server_label": "x"}, {"name": "f"}, []])
+def test_another_choice_is_refused(given):
+    with pytest.raises(RequestError) as refused:
+        RealtimeSession().updated({"tool_choice": given})
+    assert refused.value.param == "session.tool_choice" and "'required'" in str(refused.value)
+    with pytest.raises(RequestError):
+        RealtimeSession().model_copy(update={"tool_choice": given}).options(PLAIN)
+
+
+def test_a_tool_without_description_or_parameters():
+    tool = {"type": "function", "name": "f", "description": None, "parameters": None}
+    (kept,) = RealtimeSession().updated({"tools": [tool]}).tools
+    assert (kept.description, kept.parameters) == ("", {})
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda n: {"temperature": n},
+        lambda n: {"tracing": [n]},
+        lambda n: {"audio": {"output": {"speed": n}}},
+        lambda n: {"tools": [{"type": "function", "name": "f", "parameters": {"maximum": n}}]},
+        lambda n: listening(type="server_vad", threshold=n),
+    ],
+)
+def test_what_is_no_number_of_json_is_refused(number, changes):
+    with pytest.raises(RequestError):
+        RealtimeSession().updated(changes(number))
 
 
 names = st.sampled_from(
