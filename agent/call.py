@@ -87,7 +87,6 @@ class SessionOptions:
             commit_silence_ms=commit,
             doubtful_silence_ms=doubtful,
             unfinished_silence_ms=unfinished,
-            longest_silence_ms=max(3000.0, unfinished),
             use_p_end=self.use_p_end,
             p_end_sure=self.p_end_sure,
             p_end_unfinished=self.p_end_unfinished,

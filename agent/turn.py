@@ -9,6 +9,7 @@ silence commits it. A caller who goes on just after that was cut in on: the same
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,7 +23,7 @@ class TurnOptions:
 
     `commit_silence_ms`: a turn that looks finished is over. `unfinished_silence_ms`: one that does not.
     `doubtful_silence_ms`: one of which the model is not sure (only with `use_p_end`).
-    `longest_silence_ms`: it is over even if no transcript came. `soft_end_ms`: the detector's min_silence_ms.
+    `soft_end_ms`: the detector's min_silence_ms.
     `reopen_audio_ms`: how long the reply may have been heard when a caller who goes on continues the turn.
     `use_p_end`: ask the model, too: from a P(end of turn) of `p_end_sure` on the turn is finished, below
     `p_end_unfinished` it is not, between them (and while the model has not answered) it is doubtful.
@@ -32,14 +33,13 @@ class TurnOptions:
     commit_silence_ms: float = 500.0
     doubtful_silence_ms: float = 750.0
     unfinished_silence_ms: float = 1050.0
-    longest_silence_ms: float = 3000.0
     reopen_audio_ms: float = 1000.0
     use_p_end: bool = True
     p_end_sure: float = 0.5
     p_end_unfinished: float = 0.2
 
     def __post_init__(self) -> None:
-        steps = ("soft_end", "commit_silence", "doubtful_silence", "unfinished_silence", "longest_silence")
+        steps = ("soft_end", "commit_silence", "doubtful_silence", "unfinished_silence")
         names = [f"{step}_ms" for step in steps]
         silences = [float(getattr(self, name)) for name in names]
         if silences[0] <= 0 or silences != sorted(silences):
@@ -182,8 +182,8 @@ class TurnMachine:
     def silence_ms(self) -> float:
         """How long the caller must be silent before the turn is over, by what is known now."""
         heard = self._heard
-        if heard is None:
-            return self.options.longest_silence_ms
+        if heard is None:  # the recogniser has a timeout, and audio that is sent at once outruns it
+            return math.inf
         options = self.options
         if self._over:
             return 0.0

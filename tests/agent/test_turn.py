@@ -13,6 +13,7 @@ from stretto.agent.turn import (
     Drop,
     Heard,
     Open,
+    Over,
     Reopen,
     ReplyAudible,
     Sealed,
@@ -62,10 +63,18 @@ def test_speech_that_resumes_drops_and_the_next_revision_commits():
     ]
 
 
-def test_no_transcript_no_commit_until_the_longest_silence():
+def test_no_turn_is_over_before_its_words_are_known():
     machine = TurnMachine()
-    actions = play(machine, (1.1, SpeechStarted(1.0)), (2.12, SpeechEnded(2.0)), (4.9, None), (5.0, None))
-    assert actions[-1] == (5.0, Commit(1, 1, 2.0))
+    heard = Heard(1, 1, "yes")
+    actions = play(
+        machine,
+        (1.1, SpeechStarted(1.0)),
+        (2.12, SpeechEnded(2.0)),
+        (40.0, None),
+        (40.1, Over()),
+        (41, heard),
+    )
+    assert actions[-1] == (41, Commit(1, 1, 2.0))
     assert actions[-2][0] == 2.12
 
 
