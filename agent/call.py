@@ -14,7 +14,7 @@ from stretto.agent.canned import Canned
 from stretto.agent.history import History, told
 from stretto.agent.patience import PatienceOptions
 from stretto.agent.speculation import Speculation
-from stretto.agent.timeline import CallRecord, TurnRecord
+from stretto.agent.timeline import CallRecord, ToolRecord, TurnRecord
 from stretto.agent.turn import TurnOptions
 from stretto.llm.language_model import AUTO, Conversation, Effort, ToolChoice
 
@@ -141,6 +141,8 @@ class Call:
     """Begun so far."""
     edited: bool = False
     """The history was changed behind the conversation's back: see `catch_up`."""
+    handed_over: dict[str, ToolRecord] = field(default_factory=dict)
+    """Calls by their id whose results somebody else owes."""
     _failed: set[tuple[str, str]] = field(default_factory=set)
 
     def ms(self, at: float | None = None) -> float:

@@ -140,10 +140,26 @@ class Answered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ToolRound(Event):
-    """Tools run now, all at once; a `ToolStarted` for each follows."""
+    """Calls are made now, all at once; a `ToolStarted` or `ToolHandedOver` for each follows.
+
+    `words`: something is said with them. `goes_on`: the reply waits for their results.
+    """
 
     turn: int
     call_ids: tuple[str, ...]
+    words: bool
+    goes_on: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolHandedOver(Event):
+    """A call of the reply `reply` that somebody else runs: `Session.result` takes what came of it."""
+
+    turn: int
+    reply: int
+    call_id: str
+    name: str
+    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from stretto.agent import events
 from stretto.agent.builtin import split
 from stretto.agent.call import Call
+from stretto.agent.drafting import write
 from stretto.agent.speaking import Mouth, Utterance
 from stretto.agent.speculation import Key
 from stretto.agent.timeline import TurnRecord
-from stretto.agent.tool_calls import call_tools, take_results
+from stretto.agent.tool_calls import call_tools, hand_over, take_results
 from stretto.llm.language_model import Call as ToolCall
-from stretto.llm.language_model import Canvas, Draft, TurnSignal
+from stretto.llm.language_model import Draft, TurnSignal
 from stretto.tools.runner import ToolRunner
 
 LONGEST_WAIT_S = 60.0
@@ -141,9 +142,7 @@ class Reply:
                 await self._previous()
                 draft: Draft | None = None
                 with self._call.reporting("model", self.record):
-                    async with self._thinking():
-                        await self._call.catch_up()
-                    draft = await self._draft()
+                    draft = await self._next_draft()
                 await self._converse(draft)
         finally:
             self._close()
@@ -167,7 +166,7 @@ class Reply:
                 if cut.unanswered:
                     draft: Draft | None = None
                     with self._call.reporting("model", self.record):
-                        draft = await self._draft()
+                        draft = await self._next_draft()
                     await self._converse(draft)
                 elif cut.last is not None:
                     await self._finish(*cut.last)
@@ -256,6 +255,8 @@ class Reply:
                 break
             rounds += bool(calls)
             utterance = await self._perform(draft, calls, fillers)
+            if any(self._runner.hands_over(call.name) for call in calls):
+                return
             if utterance is not None and utterance.error is not None and not utterance.heard:
                 break
             if ends is not None and not calls and not self._stopped(utterance):
@@ -268,7 +269,7 @@ class Reply:
                 return
             draft = None
             with self._call.reporting("model", self.record):
-                draft = await self._draft()
+                draft = await self._next_draft()
         await self._until(self._committed)
         await self._say_canned(self._call.options.canned.apology)
 
@@ -283,44 +284,20 @@ class Reply:
             self.record.forwards = draft.forwards
         return draft
 
+    async def _next_draft(self) -> Draft | None:
+        """A draft of what comes after all that is in the history."""
+        async with self._thinking():
+            await self._call.catch_up()
+        return await self._draft()
+
     async def _draft(self) -> Draft | None:
         """Have the model write; None when the caller took the floor. Raises what the model raises."""
         async with asyncio.TaskGroup() as group:
-            self._work = group.create_task(self._write())
+            self._work = group.create_task(write(self._call, self.record, self.key, self._committed))
             if self._interrupted:
                 self._work.cancel()
         work, self._work = self._work, None
         return None if work.cancelled() else work.result()
-
-    async def _write(self) -> Draft:
-        options, turn, call = self._call.options, self.record, self._call
-        key = {"turn": self.key[0], "revision": self.key[1]}
-        draft: Draft | None = None
-        items = cast(Any, call.conversation.draft(options.effort, options.draft_deadline_ms))
-        # A generator that is left early must be closed here: it may hold the model.
-        async with call.model, asyncio.timeout(options.model_timeout_s), aclosing(items):
-            async for item in items:
-                if isinstance(item, Canvas):
-                    turn.passes_ms.append(call.ms())
-                    call.emit(
-                        events.DenoisingPass(at_ms=call.ms(), forward=item.forward, tokens=item.tokens, **key)
-                    )
-                elif isinstance(item, Draft):
-                    draft = item
-        if draft is None:
-            raise RuntimeError("the model ended without a draft")
-        turn.forwards += draft.forwards
-        if turn.draft_ms is None:
-            turn.draft_ms = call.ms()
-        if not self._committed.is_set():
-            call.speculation.drafted(self.key, draft)
-        names = tuple(c.name for c in draft.calls)
-        call.emit(
-            events.DraftReady(
-                at_ms=call.ms(), text=draft.text, calls=names, forwards=draft.forwards, ms=draft.ms, **key
-            )
-        )
-        return draft
 
     # ------------------------------------------------------------------ performing it
 
@@ -347,7 +324,7 @@ class Reply:
                 self.sealed = True
                 self._owner.sealed(self)
                 await self._commit(draft, None)
-                await self._run_tools(calls, fillers if said is None else None)
+                await self._make_calls(calls, fillers, words=said is not None)
         heard = None
         if said is not None:
             self._note(said)
@@ -412,6 +389,19 @@ class Reply:
                     await self._call.conversation.say(said.heard)
 
     # ------------------------------------------------------------------ tools
+
+    async def _make_calls(self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup, words: bool) -> None:
+        """Hand over what somebody else runs; run the rest."""
+        handed = [each for each in calls if self._runner.hands_over(each.name)]
+        own = [each for each in calls if each not in handed]
+        call, turn = self._call, self.record
+        names = tuple(each.id for each in calls)
+        call.emit(
+            events.ToolRound(at_ms=call.ms(), turn=turn.turn, call_ids=names, words=words, goes_on=bool(own))
+        )
+        hand_over(call, turn, self.number, handed)
+        if own:
+            await self._run_tools(own, None if words else fillers)
 
     async def _run_tools(self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup | None) -> None:
         """Run all at once; a long silence is covered. Then the model knows what came of them."""

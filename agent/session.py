@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from stretto.agent.patience import Patience, Prompt
 from stretto.agent.speaking import Outlet, Sink, Utterance, Voice
 from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord
+from stretto.agent.tool_calls import take_result
 from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
@@ -87,6 +88,7 @@ class Session:
         self._partial: Partial | None = None
         self._partials = asyncio.Event()
         self._running = False
+        self._picked_up = asyncio.Event()
         self._finished = asyncio.Event()
         self._frame_at = 0.0
 
@@ -140,6 +142,11 @@ class Session:
         """Somebody hung up: nothing is said, heard or answered any more."""
         return self._call.over.is_set()
 
+    async def picked_up(self) -> None:
+        """Wait for the pick-up: before it nobody can lead the call."""
+        async with asyncio.timeout(2 * self.options.synthesiser_timeout_s):
+            await self._picked_up.wait()
+
     @property
     def history(self) -> History:
         """What was said so far, as it was heard."""
@@ -155,10 +162,30 @@ class Session:
         if not self.over:
             self._floor.say(text)
 
-    def write(self, text: str, role: Literal["user", "assistant"] = "user") -> dict[str, Any]:
-        """Put words into the history as if they had been said; returns the message. See `respond`."""
+    def write(
+        self,
+        text: str,
+        role: Literal["user", "assistant"] = "user",
+        before: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Put words into the history as if they had been said, behind all else or `before` a message.
+
+        Returns the message. See `respond`.
+        """
         self._call.edited = True
-        return self.history.written(role, text, self._call.ms())
+        return self.history.written(role, text, self._call.ms(), before)
+
+    def called(self, call_id: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Put a call into the history as if the agent had made it; its result is owed. The message."""
+        self._call.edited = True
+        return self.history.call(0, call_id, name, arguments, self._call.ms(), handed_over=True)
+
+    def result(self, call_id: str, content: str) -> None:
+        """What came (JSON text) of a call that was handed over (`DeclaredTool`); see `respond`.
+
+        Raises KeyError where there is no such call, ValueError where it has a result.
+        """
+        take_result(self._call, call_id, content)
 
     def respond(self) -> None:
         """Let the agent say what is next, without a turn of the caller. Nothing when the call is over."""
@@ -290,6 +317,7 @@ class Session:
             self._patience = Patience(self.options.patience(), call.started)
             call.history.system(self.options.system)
             self._running = True
+            self._picked_up.set()
             call.emit(events.SessionStarted(at_ms=0.0))
             async with asyncio.TaskGroup() as tasks:
                 self._floor.tasks = tasks

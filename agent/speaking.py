@@ -119,7 +119,8 @@ class Mouth:
             for clause in clauses(text):
                 async with asyncio.timeout(self._timeout_s):
                     chunks.extend([chunk async for chunk in self._voice.speak(clause)])
-            self._recorded[text] = chunks
+            if chunks:  # none where the voice is muted: it may speak later
+                self._recorded[text] = chunks
 
     async def speak(self, utterance: Utterance) -> Utterance:
         """Synthesise the first clause, wait for `release`, say all; returns when it was played or stopped.

@@ -18,10 +18,47 @@ async def call_tools(
     call: Call, runner: ToolRunner, turn: TurnRecord, calls: Sequence[ToolCall]
 ) -> list[Result]:
     """Run the calls of one round; results in their order. A tool that fails gives an error result."""
-    call.emit(events.ToolRound(at_ms=call.ms(), turn=turn.turn, call_ids=tuple(each.id for each in calls)))
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_run(call, runner, turn, each)) for each in calls]
     return [task.result() for task in running]
+
+
+def hand_over(call: Call, turn: TurnRecord, reply: int, calls: Sequence[ToolCall]) -> None:
+    """Tell whoever runs these calls of them; nobody waits for the results (`take_result`)."""
+    for each in calls:
+        record = ToolRecord(each.name, each.arguments, call.ms())
+        turn.tools.append(record)
+        call.handed_over[each.id] = record
+        call.history.call(turn.turn, each.id, each.name, each.arguments, call.ms(), handed_over=True)
+        call.edited = True  # the model does not wait for the results, either
+        call.emit(
+            events.ToolHandedOver(
+                at_ms=call.ms(),
+                turn=turn.turn,
+                reply=reply,
+                call_id=each.id,
+                name=each.name,
+                arguments=each.arguments,
+            )
+        )
+
+
+def take_result(call: Call, call_id: str, content: str) -> None:
+    """The result (JSON text) of a call that somebody else ran. Raises KeyError and ValueError."""
+    message = call.history.call_of(call_id)
+    if message is None:
+        raise KeyError(f"there is no call {call_id!r}")
+    if call.history.has_result(call_id):
+        raise ValueError(f"call {call_id!r} has a result already")
+    turn = message.get("turn", 0)
+    name = next(each["name"] for each in message["tool_calls"] if each["id"] == call_id)
+    call.history.result(turn, call_id, name, content, call.ms())
+    call.edited = True
+    if (record := call.handed_over.pop(call_id, None)) is not None:
+        record.end_ms, record.result = call.ms(), content
+        ms = record.end_ms - record.start_ms
+        key: dict[str, Any] = {"turn": turn, "call_id": call_id, "name": name}
+        call.emit(events.ToolFinished(at_ms=call.ms(), result=content, error=None, ms=ms, **key))
 
 
 async def take_results(
@@ -32,6 +69,8 @@ async def take_results(
         call.history.result(turn.turn, each.id, each.name, result.text, call.ms())
         with call.reporting("model", turn):
             async with call.model, asyncio.timeout(call.options.model_timeout_s):
+                if call.edited:
+                    continue  # the model takes the history as a whole next
                 await call.conversation.tool_result(each.id, result.text)
 
 

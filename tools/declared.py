@@ -16,6 +16,7 @@ Handler = Callable[[str, Mapping[str, Any]], Awaitable[str]]
 class DeclaredTool:
     """A tool known by its JSON schema only; whoever runs it checks the arguments, too.
 
+    Without `run` its calls are handed over: they are told, and nobody waits for their results.
     Raises TypeError for a name that no model could call.
     """
 
@@ -26,7 +27,7 @@ class DeclaredTool:
         name: str,
         description: str,
         parameters: Mapping[str, Any],
-        run: Handler,
+        run: Handler | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         if not name.replace("-", "_").isidentifier():
@@ -35,6 +36,10 @@ class DeclaredTool:
         self.timeout_s = timeout_s
         self._run = run
 
+    @property
+    def handed_over(self) -> bool:
+        return self._run is None
+
     async def run(self, arguments: Mapping[str, Any], idempotency_key: str = "") -> Result:
         """Hand the call over and wait; whatever goes wrong becomes an error result."""
         began = time.monotonic()
@@ -42,6 +47,8 @@ class DeclaredTool:
         def took() -> float:
             return (time.monotonic() - began) * 1000
 
+        if self._run is None:
+            return Result(None, f"{self.spec.name} is run by somebody else.", 0.0)
         try:
             async with asyncio.timeout(self.timeout_s):
                 return Result(await self._run(idempotency_key, arguments), None, took())

@@ -71,6 +71,10 @@ class ToolRunner:
         """Start counting rounds; until the first time they are not counted."""
         self._rounds = 0
 
+    def hands_over(self, name: str) -> bool:
+        """Whether somebody else runs the tool's calls, and gives the results whenever they are there."""
+        return getattr(self._tools.get(name), "handed_over", False)
+
     def is_read_only(self, name: str) -> bool:
         """Whether a call changes nothing and so may run before the caller's turn is over."""
         return name in self._tools and self._tools[name].read_only

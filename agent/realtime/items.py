@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -74,6 +75,20 @@ class Items:
         self._items.insert(place, item)
         return self._items[place - 1].id if place else None
 
+    def find(self, name: str) -> Item | None:
+        """An item, if it is there."""
+        return next((item for item in self._items if item.id == name), None)
+
+    def message_after(self, item: Item) -> dict[str, Any] | None:
+        """What the session remembers of the first item behind one of them of which it remembers anything."""
+        place = next(n for n, each in enumerate(self._items) if each is item)
+        known = (each.message or (each.said and each.said.message) for each in self._items[place + 1 :])
+        return next((message for message in known if message), None)
+
+    def of_role(self, role: str) -> list[Item]:
+        """The messages of a role."""
+        return [each for each in self._items if each.fields.get("role") == role]
+
     def get(self, name: str, param: str = "item_id") -> Item:
         """Raises RequestError."""
         for item in self._items:
@@ -113,6 +128,14 @@ def user_audio(turn: int | None, transcript: str | None, name: str) -> Item:
 def agent_message() -> Item:
     """What the agent says, as yet without content."""
     return Item("message", {"role": "assistant", "content": []}, status="in_progress")
+
+
+def arguments_of(text: str | None) -> Any:
+    """The arguments of a call from their JSON text; None where it is none."""
+    try:
+        return json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return None
 
 
 def content_of(text: str, spoken: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,12 +26,17 @@ class Response:
     params: ResponseParams = field(default_factory=ResponseParams)
     id: str = field(default_factory=lambda: new_id("resp"))
     output: list[Item] = field(default_factory=list)
+    said: int = 0
+    """Utterances that are told to their end."""
+    closes_after: int | None = None
+    """All calls are told: it is over when so many utterances are."""
 
 
 @dataclass
 class _Speech:
     """An utterance on its way."""
 
+    response: Response
     item: Item
     index: int
     encoder: Encoder
@@ -38,7 +44,7 @@ class _Speech:
 
 
 class Responses:
-    """At most one is open. Takes the agent's speech from the session (an `Outlet`)."""
+    """At most one is open; others may wait. Takes the agent's speech from the session (an `Outlet`)."""
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class Responses:
         self._conversation = conversation
         self._closed = closed
         self._speech: _Speech | None = None
+        self._waiting: deque[tuple[int, ResponseParams | None]] = deque()
 
     # ------------------------------------------------------------------ their life
 
@@ -69,6 +76,33 @@ class Responses:
         self.current = Response(reply, params or ResponseParams())
         self._wire.send("response.created", response=self._json(self.current, "in_progress"))
         return self.current
+
+    def open_next(self, reply: int, params: ResponseParams | None = None) -> None:
+        """Begin one when the open one is over."""
+        if self.current is None:
+            self.open(reply, params)
+        else:
+            self._waiting.append((reply, params))
+
+    def answered(self, reply: int, cut: bool) -> None:
+        """The reply is over, whatever became of it."""
+        current = self.current
+        if current is not None and current.reply == reply:
+            made: Status = "completed" if current.output else "failed"
+            self.close("cancelled" if cut else made, "no reply could be made")
+        else:
+            self._waiting = deque(each for each in self._waiting if each[0] != reply)
+
+    def calls_told(self, reply: int, words: int) -> None:
+        """The client has all of a reply's calls; with the end of its words it is over."""
+        response = self.of(reply)
+        response.closes_after = words
+        self._close_if_whole(response)
+
+    def _close_if_whole(self, response: Response) -> None:
+        after = response.closes_after
+        if response is self.current and after is not None and response.said >= after:
+            self.close("completed")
 
     def close(self, status: Status, message: str = "") -> None:
         """End the open one, if there is one."""
@@ -84,12 +118,16 @@ class Responses:
         shown = self._json(response, status)
         self._wire.send("response.done", response={**shown, "status_details": details})
         self._closed(response)
+        if self._waiting and self.current is None:
+            self.open(*self._waiting.popleft())
 
     def of(self, reply: int) -> Response:
         """The open one of a reply; opened, if it is not."""
         if self.current is not None and self.current.reply == reply:
             return self.current
-        return self.open(reply)
+        params = next((params for each, params in self._waiting if each == reply), None)
+        self._waiting = deque(each for each in self._waiting if each[0] != reply)
+        return self.open(reply, params)
 
     def _json(self, response: Response, status: str) -> dict[str, Any]:
         session = self._session()
@@ -149,8 +187,9 @@ class Responses:
         response, index = self.add(utterance.reply, item)
         session = self._session()
         spoken = "audio" in (response.params.wanted or session.output_modalities)
-        self._speech = _Speech(item, index, Encoder(session.audio.output.format.type, self._rate), spoken)
-        key = self._key(response)
+        encoder = Encoder(session.audio.output.format.type, self._rate)
+        self._speech = _Speech(response, item, index, encoder, spoken)
+        key = self._key(self._speech)
         self._wire.send("response.content_part.added", **key, part=part_of("", spoken))
         kind = "output_audio_transcript" if spoken else "output_text"
         self._wire.send(f"response.{kind}.delta", **key, delta=utterance.text)
@@ -158,21 +197,27 @@ class Responses:
     def audio(self, utterance: Utterance, chunk: Chunk) -> None:
         """A piece of its sound."""
         speech = self._speech
-        if speech is None or speech.item.said is not utterance or self.current is None or not speech.spoken:
+        if speech is None or speech.item.said is not utterance or not speech.spoken:
             return
+        if speech.response is not self.current:
+            return  # it was closed: nothing more of it may come
         speech.item.hear(chunk.words, chunk.start, len(chunk.pcm) * 1000 / chunk.rate)
         for text in speech.encoder.feed(chunk.pcm):
-            self._wire.send("response.output_audio.delta", **self._key(self.current), delta=text)
+            self._wire.send("response.output_audio.delta", **self._key(speech), delta=text)
 
     def end(self, utterance: Utterance) -> None:
         """Nothing more of it comes."""
-        speech, response = self._speech, self.current
+        speech = self._speech
         if speech is None or speech.item.said is not utterance:
             return
-        if response is None:
-            self._speech = None
+        self._speech = None
+        response, item = speech.response, speech.item
+        item.fields["content"] = [content_of(utterance.text, speech.spoken)]
+        item.status = "incomplete" if utterance.stopped or utterance.error is not None else "completed"
+        if response is not self.current:
+            item.status = "incomplete"
             return
-        key, item = self._key(response), speech.item
+        key = self._key(speech)
         if speech.spoken:
             for text in speech.encoder.flush() if not utterance.stopped else ():
                 self._wire.send("response.output_audio.delta", **key, delta=text)
@@ -181,17 +226,16 @@ class Responses:
         else:
             self._wire.send("response.output_text.done", **key, text=utterance.text)
         part = part_of(utterance.text, speech.spoken)
-        item.fields["content"] = [content_of(utterance.text, speech.spoken)]
-        item.status = "incomplete" if utterance.stopped or utterance.error is not None else "completed"
         self._wire.send("response.content_part.done", **key, part=part)
         self.done(response, speech.index, item)
-        self._speech = None
+        response.said += 1
         if utterance.stopped:
             self.close("cancelled")
         elif utterance.last:
             self.close("completed")
+        else:
+            self._close_if_whole(response)
 
-    def _key(self, response: Response) -> dict[str, Any]:
-        assert self._speech is not None
-        place = {"output_index": self._speech.index, "content_index": 0}
-        return {"response_id": response.id, "item_id": self._speech.item.id, **place}
+    def _key(self, speech: _Speech) -> dict[str, Any]:
+        place = {"output_index": speech.index, "content_index": 0}
+        return {"response_id": speech.response.id, "item_id": speech.item.id, **place}

@@ -311,7 +311,6 @@ def test_instructions_of_one_response_only(house):
                 await talk.connection.response.create(response=response)
                 assert (await talk.until("response.output_text.done")).text == said
                 await talk.until("response.done")
-                await asyncio.sleep(0.2)
             aside = {"conversation": "none", "output_modalities": ["text"], "metadata": {"for": "me"}}
             await talk.connection.response.create(
                 response=aside | {"instructions": "Sum up.", "input": [typed("Sun, then rain.")]}
