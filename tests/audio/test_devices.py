@@ -356,8 +356,8 @@ def test_a_device_that_ends_is_lost_at_once(library: Library) -> None:
     async def run() -> None:
         microphone, speaker = Microphone(), Speaker()
         await microphone.open()
-        await speaker.open(24_000)
         captured(library, np.zeros(FRAME, np.int16))
+        await speaker.open(24_000)
         speaker.play(np.zeros(480, np.int16))
         for stream in library.streams:
             stream.settings["finished_callback"]()
