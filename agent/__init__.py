@@ -10,31 +10,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stretto.agent.agent import Agent, AgentCall
     from stretto.agent.call import SessionOptions
+    from stretto.agent.hearing import Recogniser, Recognition
+    from stretto.agent.speaking import Voice
     from stretto.agent.sync import SyncAgent
     from stretto.agent.timeline import CallRecord, TurnRecord
-    from stretto.llm.language_model import LanguageModel
+    from stretto.llm.language_model import Conversation, LanguageModel
     from stretto.tools.tool import ToolError, tool
 
 _HOMES = {
     "Agent": "stretto.agent.agent",
     "AgentCall": "stretto.agent.agent",
     "CallRecord": "stretto.agent.timeline",
+    "Conversation": "stretto.llm.language_model",
     "LanguageModel": "stretto.llm.language_model",
+    "Recogniser": "stretto.agent.hearing",
+    "Recognition": "stretto.agent.hearing",
     "SessionOptions": "stretto.agent.call",
     "SyncAgent": "stretto.agent.sync",
     "ToolError": "stretto.tools.tool",
     "TurnRecord": "stretto.agent.timeline",
+    "Voice": "stretto.agent.speaking",
     "tool": "stretto.tools.tool",
 }
 __all__ = [
     "Agent",
     "AgentCall",
     "CallRecord",
+    "Conversation",
     "LanguageModel",
+    "Recogniser",
+    "Recognition",
     "SessionOptions",
     "SyncAgent",
     "ToolError",
     "TurnRecord",
+    "Voice",
     "tool",
 ]
 

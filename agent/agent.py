@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 from stretto.agent import events
+from stretto.agent.builtin import check_names
 from stretto.agent.call import SessionOptions
 from stretto.agent.facts import facts_tool
 from stretto.agent.hearing import Recogniser
@@ -26,6 +27,9 @@ from stretto.audio.pcm import FRAME, RATE, Frame, Int16, Resampler, read_audio
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.runner import AnyTool
 from stretto.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from stretto.agent.server.opening import ServeOptions
 
 SYSTEM = "You are a helpful phone agent. Plain spoken English, short."
 
@@ -105,6 +109,7 @@ class Agent:
         from stretto.llm.local import LocalModel
         from stretto.llm.remote import remote
 
+        check_names(self.tools)
         limit_threads()
         model, recogniser, voice = self._given
         if model is None or isinstance(model, (str, Path)):
@@ -178,24 +183,40 @@ class Agent:
 
     @asynccontextmanager
     async def serving(
-        self, host: str = "127.0.0.1", port: int = 8080, keys: Sequence[str] = ()
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        keys: Sequence[str] = (),
+        **options: Unpack[ServeOptions],
     ) -> AsyncIterator[str]:
         """Take calls over WebSocket while the block runs, as `stretto serve` does; gives the URL.
 
-        Raises ValueError for a host that others reach without `keys`, OSError for a port that is taken.
+        `options`: the other settings of `[serve]`, as in `record="calls"`, `max_sessions=2`,
+        `origins=["https://shop.example"]`. Raises ValueError for a host that others reach without `keys` and
+        for what no setting can be, OSError for a port that is taken and a folder that cannot be made.
         """
         from stretto.agent.realtime.connection import Service
         from stretto.agent.realtime.wire_voice import WireVoice
-        from stretto.agent.server.doors import Doors
-        from stretto.agent.server.server import Server
+        from stretto.agent.server.opening import server_for
         from stretto.agent.settings import ServeSettings
 
-        ServeSettings(host=host, keys=list(keys)).required_keys()  # type: ignore[arg-type]
+        asked = {"host": host, "port": port, "keys": list(keys), **options}
+        settings = ServeSettings.model_validate(asked)
         model, recogniser, voice = self._loaded()
         service = Service(
-            model, recogniser, lambda speed: WireVoice(voice), self.options, self.tools, True, self.bias
+            model,
+            recogniser,
+            lambda speed: WireVoice(voice),
+            self.options,
+            self.tools,
+            keep_tools=True,
+            bias=self.bias,
+            record=settings.record,
         )
-        async with Server(service, Doors(keys)).listening(host, port) as url:
+        server = server_for(service, settings)
+        if settings.record is not None:
+            await asyncio.to_thread(settings.record.mkdir, parents=True, exist_ok=True)
+        async with server.listening(host, port) as url:
             yield url
 
 

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stretto.agent.builtin import BUILT_IN
+from stretto.agent.builtin import check_names
 from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.cli import UsageError
 from stretto.agent.config import settings_of
@@ -109,12 +109,10 @@ def load_tool_set(args: argparse.Namespace, now: Callable[[], datetime] = dateti
 
 def check_tools(model: LocalModel | RemoteModel, tools: Sequence[Tool]) -> None:
     """Refuse tools whose schema no grammar covers, or whose name is taken. Raises UsageError."""
-    names = [tool.spec.name for tool in tools]
-    for tool in tools:
-        if tool.spec.name in {spec.name for spec in BUILT_IN}:
-            raise UsageError(f"{tool.spec.name} is built in: give your tool another name")
-        if names.count(tool.spec.name) > 1:
-            raise UsageError(f"two tools are called {tool.spec.name}: give one another name")
+    try:
+        check_names(tools)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     try:
         model.open("", [tool.spec for tool in tools]).close()
     except (UnsupportedSchema, ValueError) as error:

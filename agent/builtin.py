@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stretto.llm.language_model import Call
+from stretto.tools.runner import AnyTool
 from stretto.tools.tool import ToolSpec
 
 _NOTHING = {"type": "object", "properties": {}, "required": []}
@@ -12,6 +13,16 @@ _NOTHING = {"type": "object", "properties": {}, "required": []}
 HANG_UP = ToolSpec("hang_up", "End the call.", _NOTHING)
 TRANSFER = ToolSpec("transfer", "Hand over to a person.", _NOTHING)
 BUILT_IN = (HANG_UP, TRANSFER)
+
+
+def check_names(tools: Sequence[AnyTool]) -> None:
+    """Raises ValueError for a tool whose name is built in, and for two of one name."""
+    names = [tool.spec.name for tool in tools]
+    for name in names:
+        if name in {spec.name for spec in BUILT_IN}:
+            raise ValueError(f"{name} is built in: give your tool another name")
+        if names.count(name) > 1:
+            raise ValueError(f"two tools are called {name}: give one another name")
 
 
 def split(calls: Sequence[Call]) -> tuple[list[Call], str | None]:

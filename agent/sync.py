@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from stretto.agent import events
-from stretto.agent.agent import Agent, AgentCall
-from stretto.agent.speaking import Sink
+from stretto.agent.agent import SYSTEM, Agent, AgentCall
+from stretto.agent.call import SessionOptions
+from stretto.agent.hearing import Recogniser
+from stretto.agent.speaking import Sink, Voice
 from stretto.agent.timeline import CallRecord
 from stretto.audio.pcm import RATE, Int16
+from stretto.llm.language_model import LanguageModel
+from stretto.tools.runner import AnyTool
+
+if TYPE_CHECKING:
+    from stretto.agent.server.opening import ServeOptions
 
 T = TypeVar("T")
 EVENTS = 2000
@@ -29,8 +36,28 @@ class SyncAgent:
     `play` of a call is called in the loop's thread: it must return at once.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        self.agent = Agent(*arguments, **named)
+    def __init__(
+        self,
+        system: str = SYSTEM,
+        tools: Sequence[Callable[..., Any] | AnyTool] = (),
+        *,
+        model: LanguageModel | str | Path | None = None,
+        recogniser: Recogniser | str | Path | None = None,
+        voice: Voice | str | Path | None = None,
+        facts: str | Path | None = None,
+        options: SessionOptions | None = None,
+        bias: Sequence[str] = (),
+    ) -> None:
+        self.agent = Agent(
+            system,
+            tools,
+            model=model,
+            recogniser=recogniser,
+            voice=voice,
+            facts=facts,
+            options=options,
+            bias=bias,
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stretto", daemon=True)
 
@@ -64,30 +91,49 @@ class SyncAgent:
         self, play: Sink, *, rate: int | None = None, transcript: str | Path | None = None
     ) -> Iterator[SyncCall]:
         """As `Agent.call`."""
-        ready: Future[AgentCall] = Future()
         held = SyncCall(self._loop)
-        done = asyncio.run_coroutine_threadsafe(self._hold(held, ready, play, rate, transcript), self._loop)
-        done.add_done_callback(lambda ended: _fail(ready, ended))
-        held.call = ready.result()
-        try:
+        with self._entered(self._watched(held, play, rate, transcript)):
             yield held
-        finally:
-            self._loop.call_soon_threadsafe(held.left.set)
-            done.result()
 
-    async def _hold(
+    @asynccontextmanager
+    async def _watched(
+        self, held: SyncCall, play: Sink, rate: int | None, transcript: str | Path | None
+    ) -> AsyncIterator[None]:
+        async with self.agent.call(play, rate=rate, transcript=transcript) as held.call:
+            held.call.session.watch(held.put)
+            yield
+
+    @contextmanager
+    def serving(
         self,
-        held: SyncCall,
-        ready: Future[AgentCall],
-        play: Sink,
-        rate: int | None,
-        transcript: str | Path | None,
-    ) -> None:
-        """The call, in one task of the loop from its beginning to its end."""
-        async with self.agent.call(play, rate=rate, transcript=transcript) as call:
-            call.session.watch(held.put)
-            ready.set_result(call)
-            await held.left.wait()
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        keys: Sequence[str] = (),
+        **options: Unpack[ServeOptions],
+    ) -> Iterator[str]:
+        """As `Agent.serving`."""
+        with self._entered(self.agent.serving(host, port, keys, **options)) as url:
+            yield url
+
+    @contextmanager
+    def _entered(self, block: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """What is held by one task of the loop, from its beginning to its end, while the block runs here."""
+        ready: Future[T] = Future()
+        left = asyncio.Event()
+
+        async def hold() -> None:
+            async with block as value:
+                ready.set_result(value)
+                await left.wait()
+
+        done = asyncio.run_coroutine_threadsafe(hold(), self._loop)
+        done.add_done_callback(lambda ended: _fail(ready, ended))
+        value = ready.result()
+        try:
+            yield value
+        finally:
+            self._loop.call_soon_threadsafe(left.set)
+            done.result()
 
     def answer(self, recording: str | Path, record: str | Path | None = None) -> CallRecord:
         """As `Agent.answer`."""
@@ -100,7 +146,6 @@ class SyncCall:
     call: AgentCall
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.left = asyncio.Event()
         self._loop = loop
         self._events: queue.Queue[events.Event] = queue.Queue(EVENTS)
 
@@ -144,12 +189,16 @@ class SyncCall:
             if isinstance(event, events.HangUp):
                 return
 
+    def wait(self, timeout_s: float | None = None) -> CallRecord:
+        """Until somebody hangs up. Raises TimeoutError."""
+        return asyncio.run_coroutine_threadsafe(self.call.wait(timeout_s), self._loop).result()
+
     def hang_up(self) -> CallRecord:
         """End the call and wait until it is over."""
         return asyncio.run_coroutine_threadsafe(self.call.hang_up(), self._loop).result()
 
 
-def _fail(ready: Future[AgentCall], ended: Future[None]) -> None:
-    """A call that never began: whoever waits for it learns why."""
+def _fail(ready: Future[T], ended: Future[None]) -> None:
+    """What never began: whoever waits for it learns why."""
     if not ready.done():
-        ready.set_exception(ended.exception() or RuntimeError("the call never began"))
+        ready.set_exception(ended.exception() or RuntimeError("it never began"))

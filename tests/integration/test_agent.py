@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import queue
+import typing
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
 import soundfile
-from stretto.agent import Agent, SessionOptions, SyncAgent, events
+import stretto.agent
+from stretto.agent import Agent, AgentCall, SessionOptions, SyncAgent, events
+from stretto.agent.server.opening import ServeOptions
+from stretto.agent.settings import ServeSettings
+from stretto.agent.sync import SyncCall
 from stretto.audio.synthesise import Synthesiser
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.language_model import Call
 from stretto.tools.declared import DeclaredTool
+from websockets.asyncio.client import connect
 
 QUIET = SessionOptions(greeting="")
 
@@ -134,6 +144,9 @@ def test_what_is_wrong_is_told_before_a_call(scripted, speech, tmp_path):
         enter(facts=tmp_path / "none.txt", model=scripted(policy), **parts)
     with pytest.raises(UnsupportedSchema):
         enter(tools=[odd], **parts)
+    taken = DeclaredTool("hang_up", "", {}, nothing)
+    with pytest.raises(ValueError, match="hang_up is built in"):
+        enter(tools=[taken], model=scripted(policy), **parts)
     with pytest.raises(Exception, match="voice"):
         enter(voice="nobody", model=scripted(policy), recogniser=speech.recogniser)
     with pytest.raises(RuntimeError, match="async with"):
@@ -154,3 +167,93 @@ def test_a_failing_program_leaves_no_call_behind(scripted, speech):
         return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
     assert asyncio.run(work()) == []
+
+
+# ---------------------------------------------------------------------- the same without asyncio
+
+
+def methods(kind):
+    """The public ones, with what they take."""
+    found = inspect.getmembers(kind, inspect.isfunction)
+    return {name: list(inspect.signature(each).parameters.values()) for name, each in found if name[0] != "_"}
+
+
+def test_sync_is_typed_as_async_is_and_lacks_nothing():
+    def taken(kind):
+        return [p.replace(name=p.name) for p in inspect.signature(kind.__init__).parameters.values()]
+
+    assert taken(SyncAgent) == taken(Agent)  # names, kinds, types, defaults
+    assert methods(SyncAgent) == methods(Agent)
+    sync, held = methods(SyncCall), methods(AgentCall)
+    assert set(held) <= set(sync)
+    for name in set(held) - {"events"}:  # which takes a time limit
+        assert sync[name] == held[name], name
+
+
+def test_what_one_brings_is_typed_in_one_place():
+    for name in ("Recogniser", "Recognition", "Voice", "LanguageModel", "Conversation"):
+        assert getattr(getattr(stretto.agent, name), "_is_protocol", False) and name in stretto.agent.__all__
+    assert set(stretto.agent.__all__) == set(stretto.agent._HOMES)
+    for name in stretto.agent.__all__:
+        assert getattr(stretto.agent, name) is not None
+
+
+# ---------------------------------------------------------------------- serving
+
+
+def test_serving_takes_every_setting_of_serve():
+    given = set(typing.get_type_hints(ServeOptions))
+    assert given == set(ServeSettings.model_fields) - {"host", "port", "keys"}
+
+
+def asked(url, **headers):
+    """What a plain request gets: status and JSON."""
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_server_of_a_program_records_and_limits_as_told(scripted, speech, tmp_path):
+    model = scripted(lambda conversation: ("You wrote something.", ()))
+    shop, other = "https://shop.example", "https://other.example"
+    agent = SyncAgent("x", model=model, recogniser=speech.recogniser, voice=speech.synthesiser, options=QUIET)
+    told = {"record": tmp_path / "of" / "calls", "origins": [shop], "max_sessions": 1, "metrics": False}
+
+    async def ask(url):
+        async with connect(url.replace("http", "ws") + "/v1/realtime") as line:
+            await line.recv()
+            refused = await asyncio.to_thread(asked, f"{url}/v1/models", Origin=other)
+            allowed = await asyncio.to_thread(asked, f"{url}/v1/models", Origin=shop)
+            with pytest.raises(Exception, match="503"):
+                async with connect(url.replace("http", "ws") + "/v1/realtime"):
+                    pass
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello?"}]}
+            await line.send(json.dumps({"type": "conversation.item.create", "item": item}))
+            await line.send(json.dumps({"type": "response.create"}))
+            async with asyncio.timeout(30):
+                while json.loads(await line.recv())["type"] != "response.done":
+                    pass
+        return refused[0], allowed[0]
+
+    with agent, agent.serving(port=0, **told) as url:
+        assert asyncio.run(asyncio.wait_for(ask(url), 60)) == (403, 200)
+        assert asked(f"{url}/metrics")[0] == 404
+    kept = {path.suffix for path in told["record"].iterdir()}
+    assert {".wav", ".jsonl"} <= kept
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{url}/healthz", timeout=5)
+
+
+def test_what_no_server_can_be_is_told(scripted, speech):
+    agent = SyncAgent("x", model=scripted(policy), recogniser=speech.recogniser, voice=speech.synthesiser)
+    with agent:
+        for wrong, told in (
+            ({"host": "0.0.0.0"}, "STRETTO_SERVE__KEYS"),
+            ({"max_sessions": 0}, "max_sessions"),
+            ({"recrod": "x"}, "recrod"),
+        ):
+            with pytest.raises(ValueError, match=told), agent.serving(**wrong):
+                pass
