@@ -12,6 +12,10 @@ from stretto.agent.realtime.wire import new_id
 from stretto.agent.speaking import Utterance
 from stretto.audio.synthesise import Word
 
+MOST_ITEMS = 2000
+MOST_CHARACTERS = 4 * 1024 * 1024
+"""Of one conversation, from which on a client can add no more."""
+
 Kind = Literal["message", "function_call", "function_call_output"]
 Status = Literal["in_progress", "completed", "incomplete"]
 
@@ -33,6 +37,12 @@ class Item:
     turn: int | None = None
     words: list[tuple[float, str]] = field(default_factory=list)
     ms: float = 0.0
+
+    @property
+    def characters(self) -> int:
+        """Of the texts in it."""
+        parts = [self.fields, *self.fields.get("content", ())]
+        return sum(len(text) for part in parts for text in part.values() if isinstance(text, str))
 
     def to_json(self) -> dict[str, Any]:
         """The item as an event carries it."""
@@ -74,6 +84,21 @@ class Items:
             place = self._items.index(self.get(after, "previous_item_id")) + 1
         self._items.insert(place, item)
         return self._items[place - 1].id if place else None
+
+    def accept(self, item: Item, after: str | None = None) -> str | None:
+        """`add` one of the client's. Raises RequestError, also where they are too many or too long in all.
+
+        What is said in the call itself always finds room: its length bounds it.
+        """
+        held = sum(each.characters for each in self._items) + item.characters
+        if len(self._items) >= MOST_ITEMS or held > MOST_CHARACTERS:
+            raise RequestError(
+                f"a conversation holds {MOST_ITEMS} items, {MOST_CHARACTERS} characters in all: delete some "
+                "with conversation.item.delete",
+                "conversation_full",
+                "item",
+            )
+        return self.add(item, after)
 
     def find(self, name: str) -> Item | None:
         """An item, if it is there."""
