@@ -2,9 +2,10 @@
 
     python tests/bench/server_calls.py [--calls 3] [--rounds 3] [--out FILE]
 
-Starts `stretto serve` with the embedded models in its own process. Every client sends its caller's audio in
-real time (a telephone line with noise), plays what comes at once, and measures from the last sample of the
-caller's speech to the first audible one of the agent's.
+Starts `stretto serve` with the embedded models in its own process. The callers are recorded beforehand (their
+voices would else take the processors that are measured). Every client sends its caller's audio in real time
+(a telephone line with noise), plays what comes at once, and measures from the last sample of the caller's
+speech to the first audible one of the agent's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +63,9 @@ PATIENCE_S = 25.0
 class Caller:
     """One client: sends 20 ms every 20 ms, hears, and speaks when the agent has finished."""
 
-    def __init__(self, socket: ClientConnection, voice: CallerVoice) -> None:
+    def __init__(self, socket: ClientConnection, noise: Int16) -> None:
         self.socket = socket
-        self.voice = voice
-        self.noise = soxr.resample(voice.noise(), RATE, WIRE)
+        self.noise = noise
         self.speech: Int16 | None = None
         self.ended = 0.0
         self.first: float | None = None
@@ -102,13 +103,12 @@ class Caller:
             elif event["type"] == "error":
                 print("error:", event["error"]["message"], file=sys.stderr)
 
-    async def turn(self, text: str, number: int) -> float | None:
+    async def turn(self, speech: Int16) -> float | None:
         """Say it and wait for the end of the answer; ms from voice to voice."""
-        spoken = await self.voice.speak(text, number, number)
         self.first, self.ended = None, 0.0
         self.over.clear()
-        self.speech = soxr.resample(spoken.pcm, RATE, WIRE)
-        limit = time.monotonic() + len(spoken.pcm) / RATE + PATIENCE_S
+        self.speech = speech
+        limit = time.monotonic() + len(speech) / WIRE + PATIENCE_S
         while time.monotonic() < limit:
             await asyncio.sleep(0.05)
             quiet = time.monotonic() - self.until > 0.7
@@ -117,25 +117,41 @@ class Caller:
         return None if self.first is None else (self.first - self.ended) * 1000
 
 
-async def call(url: str, number: int, lines: tuple[str, ...]) -> list[float | None]:
-    """One whole call; a turn's time is None where no answer came."""
+@dataclass
+class Recorded:
+    """A caller: noise of the line, and what is said turn by turn; int16 at `WIRE`."""
+
+    noise: Int16
+    turns: list[Int16]
+
+
+async def record(number: int, lines: tuple[str, ...]) -> Recorded:
+    """A caller of one voice says these lines."""
     voice = CallerVoice(number, pause_share=0.0)
-    found: list[float | None] = []
-    address = f"{url}/v1/realtime?stretto=greet".replace("http", "ws")
     try:
-        async with connect(address, compression=None) as socket, asyncio.TaskGroup() as group:
-            caller = Caller(socket, voice)
-            tasks = [group.create_task(work()) for work in (caller.send, caller.hear)]
-            await asyncio.wait_for(caller.over.wait(), 30)  # the greeting
-            await asyncio.sleep(max(0.0, caller.until - time.monotonic()) + 0.5 + 0.3 * number)
-            for turn, text in enumerate(lines):
-                if any(task.done() for task in tasks):
-                    break  # the agent hung up
-                found.append(await caller.turn(text, turn))
-            for task in tasks:
-                task.cancel()
+        said = [(await voice.speak(text, turn, turn)).pcm for turn, text in enumerate(lines)]
+        return Recorded(
+            soxr.resample(voice.noise(), RATE, WIRE), [soxr.resample(pcm, RATE, WIRE) for pcm in said]
+        )
     finally:
         voice.close()
+
+
+async def call(url: str, number: int, recorded: Recorded) -> list[float | None]:
+    """One whole call; a turn's time is None where no answer came."""
+    found: list[float | None] = []
+    address = f"{url}/v1/realtime?stretto=greet".replace("http", "ws")
+    async with connect(address, compression=None) as socket, asyncio.TaskGroup() as group:
+        caller = Caller(socket, recorded.noise)
+        tasks = [group.create_task(work()) for work in (caller.send, caller.hear)]
+        await asyncio.wait_for(caller.over.wait(), 30)  # the greeting
+        await asyncio.sleep(max(0.0, caller.until - time.monotonic()) + 0.5 + 0.3 * number)
+        for speech in recorded.turns:
+            if any(task.done() for task in tasks):
+                break  # the agent hung up
+            found.append(await caller.turn(speech))
+        for task in tasks:
+            task.cancel()
     return found
 
 
@@ -144,7 +160,8 @@ async def measure(url: str, calls: int, rounds: int) -> list[dict[str, Any]]:
     result = []
     for each in range(rounds):
         lines = [CALLERS[n % len(CALLERS)] for n in range(calls)]
-        times = await asyncio.gather(*(call(url, each * 10 + n, said) for n, said in enumerate(lines)))
+        callers = [await record(each * 10 + n, said) for n, said in enumerate(lines)]
+        times = await asyncio.gather(*(call(url, n, said) for n, said in enumerate(callers)))
         for said, found in zip(lines, times, strict=True):
             # Behind the last words the agent may hang up without any.
             asked = len(said) - 1
