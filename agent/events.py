@@ -59,7 +59,7 @@ class SoftEnd(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallerFinal(Event):
-    """The transcript up to a soft end."""
+    """The words up to a soft end are final; `confidence` (0..1) is the recogniser's."""
 
     turn: int
     revision: int
@@ -69,7 +69,7 @@ class CallerFinal(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingPass(Event):
-    """One pass of the model over the canvas; None stands for a masked token."""
+    """Pass `forward` (from 1) of the model over the canvas is done; None stands for a masked token."""
 
     turn: int
     revision: int
@@ -79,7 +79,7 @@ class DenoisingPass(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DraftReady(Event):
-    """A whole reply is written: words, or names of tools to call, or both."""
+    """A whole reply is written: words, or names of tools to call, or both; in so many passes and `ms`."""
 
     turn: int
     revision: int
@@ -103,7 +103,11 @@ class DraftDropped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Committed(Event):
-    """The caller's turn is over: the reply may be heard and tools may run."""
+    """The caller's turn is over: the reply may be heard and tools may run.
+
+    `speculation`: hit (the draft of the first soft end is ready), revised (that of a later one), miss (none
+    is) or off (none was asked for).
+    """
 
     turn: int
     revision: int
@@ -174,7 +178,7 @@ class ToolStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ToolFinished(Event):
-    """A tool's result, or why there is none."""
+    """A tool's result (JSON text), or why there is none; `ms` it took."""
 
     turn: int
     call_id: str
@@ -186,7 +190,7 @@ class ToolFinished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSpeaking(Event):
-    """The first sample of these words leaves for the caller."""
+    """The first sample of these words leaves for the caller; `canned`: the model did not write them."""
 
     turn: int
     text: str
@@ -195,7 +199,7 @@ class AgentSpeaking(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentHeard(Event):
-    """The agent stopped speaking; `text` is what the caller heard of it."""
+    """The agent stopped speaking; `text` is what the caller heard of it, all of it where `complete`."""
 
     turn: int
     text: str
