@@ -47,12 +47,13 @@ async with agent.call(play) as call:
             print(event.at_ms, event.text)
 ```
 
-`Session.watch` calls a function with each, `SyncAgent`'s calls have `events()`, too, and a client of `stretto serve` that
-connects to `/v1/realtime?stretto=events` gets them as JSON, `stretto.` before the name in `type`.
+`Session.watch` calls a function with each, `SyncAgent`'s calls have `events()`, too, and a client of
+`stretto serve` that connects to `/v1/realtime?stretto=events` gets them as JSON, `stretto.` before the name
+in `type`.
 
-Every event has `at_ms`: milliseconds since the agent picked up. `turn` counts the caller's turns from 1 (0: before the
-first), `revision` the soft ends inside one turn from 1: what was prepared at one is void when the caller goes on. `reply`
-counts the agent's replies from 1. A field that may be missing says `None`.
+Every event has `at_ms`: milliseconds since the agent picked up. `turn` counts the caller's turns from 1 (0:
+before the first), `revision` the soft ends inside one turn from 1: what was prepared at one is void when the
+caller goes on. `reply` counts the agent's replies from 1. A field that may be missing is `None` then.
 
 | event | when it comes | fields beside `at_ms` |
 |---|---|---|"""

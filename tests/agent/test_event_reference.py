@@ -12,7 +12,7 @@ COMMITTED = (Path(__file__).parents[2] / "agent" / "EVENTS.md").read_text(encodi
 
 
 def test_the_page_is_that_of_the_classes() -> None:
-    assert COMMITTED == page(), "run: python -m stretto.agent.event_reference > agent/EVENTS.md"
+    assert page() == COMMITTED, "run: python -m stretto.agent.event_reference > agent/EVENTS.md"
 
 
 def test_every_event_stands_there_with_when_it_comes_and_its_fields() -> None:
