@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 from stretto.audio.recognise import Recogniser
 from stretto.audio.synthesise import Synthesiser
 from stretto.llm.language_model import AUTO, Call, Canvas, Draft, Settled, ToolChoice, TurnSignal
+from stretto.llm.local import LocalModel
 
 
 @dataclass
@@ -112,6 +114,27 @@ def throat() -> Iterator[Synthesiser]:
     synthesiser.warm()
     yield synthesiser
     synthesiser.close()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[LocalModel]:
+    """The model that comes with the install."""
+    model = LocalModel()
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="session")
+def says() -> Iterator[Callable[..., np.ndarray]]:
+    """`says(text, rate)`: a caller who says it in the same way every time, and is silent then; int16."""
+    voice = Synthesiser(speed=1.05, pitch=1.1, deterministic=True)
+
+    def said(text: str, rate: int, silence_s: float = 2.0) -> np.ndarray:
+        pcm = soxr.resample(np.concatenate([chunk.pcm for chunk in voice.synthesise(text)]), voice.rate, rate)
+        return np.concatenate([pcm, np.zeros(round(silence_s * rate), np.int16)])
+
+    yield said
+    voice.close()
 
 
 @pytest.fixture
