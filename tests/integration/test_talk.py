@@ -30,6 +30,7 @@ from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.speech import Speech
 from stretto.audio.pcm import RATE, Int16, write_wav
 from stretto.demo.caller_voice import CallerVoice
+from stretto.llm.checkpoint import EMBEDDED
 from stretto.llm.language_model import Call
 from stretto.tools.tool import tool
 
@@ -290,13 +291,46 @@ def program(model: Path, *flags: str, cwd: Path | None = None) -> subprocess.Pop
         stderr=subprocess.PIPE,
         text=True,
     )
+    wait_for_agent(running)
+    return running
+
+
+def wait_for_agent(running: subprocess.Popen[str]) -> None:
+    """Until the agent begins to say something."""
     assert running.stderr is not None
     told = []
     for line in running.stderr:
         told.append(line)
         if "agent" in line:
-            return running
+            return
     raise AssertionError("".join(told))
+
+
+def test_the_embedded_models_answer_over_microphone_and_speaker(
+    pulse: Pulse, says: Callable[..., Int16], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program as it comes; the silence before the caller's words is the greeting's."""
+    monkeypatch.setenv("STRETTO_CALL__GREETING", "Hello.")
+    said = says("Hello, I would like to book a table for four people.", RATE)
+    write_wav(tmp_path / "caller.wav", np.concatenate([np.zeros(3 * RATE, np.int16), said]), RATE)
+    running = program(EMBEDDED, "--out", str(tmp_path / "out"))
+    speaking = pulse.speak(tmp_path / "caller.wav")
+    ear = pulse.listen(tmp_path / "heard.raw")
+    assert speaking.wait(60) == 0
+    wait_for_agent(running)
+    time.sleep(3)
+    ear.terminate()
+    ear.wait(10)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode == 130
+    fields = json.loads((tmp_path / "out" / "call.json").read_text())
+    turn = next(turn for turn in fields["turns"] if turn["caller"])
+    assert {"table", "four"} <= set(turn["caller"].lower().replace("4", "four").strip(".").split())
+    assert turn["heard"] and turn["agent"].startswith(turn["heard"]) and not turn["canned"]
+    # The greeting, and after the caller's words the answer.
+    heard = loud(np.frombuffer((tmp_path / "heard.raw").read_bytes(), np.int16), 24_000)
+    assert len([at for at in heard if at > heard[0] + 3]) >= 5, heard
 
 
 def test_an_interrupt_hangs_up_and_keeps_the_files(pulse: Pulse, tiny_weights: Path, tmp_path: Path) -> None:
