@@ -18,6 +18,7 @@ from pydantic import (
 )
 from stretto.agent.call import SessionOptions
 from stretto.agent.realtime.audio_format import Format
+from stretto.agent.realtime.beta import session_from_beta
 from stretto.agent.realtime.errors import RequestError
 from stretto.agent.turn import TurnOptions
 from stretto.audio.vad import VADOptions
@@ -31,7 +32,6 @@ EAGERNESS: dict[str, tuple[float, float, float]] = {
     "low": (800.0, 1200.0, 2000.0),
 }
 """Silences (ms) of a turn that is surely over, perhaps, surely not; medium and auto: those of the options."""
-BETA_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 
 
 class _Strict(BaseModel):
@@ -146,7 +146,7 @@ class RealtimeSession(_Strict):
 
     def updated(self, changes: Mapping[str, Any]) -> RealtimeSession:
         """With only the given fields changed. Raises RequestError; this session stays as it is."""
-        given = from_beta(changes)
+        given = session_from_beta(changes)
         if given.get("type", "realtime") != "realtime":
             raise RequestError("session.type must be 'realtime'", param="session.type")
         merged = _merged(self.model_dump(), given)
@@ -259,32 +259,3 @@ def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def from_beta(session: Mapping[str, Any]) -> dict[str, Any]:
-    """A session with the beta's flat names put where they stand now."""
-    given = dict(session)
-    sides: dict[str, dict[str, Any]] = {"input": {}, "output": {}}
-    for side in sides:
-        if f"{side}_audio_format" in given:
-            kind = given.pop(f"{side}_audio_format")
-            sides[side]["format"] = {"type": BETA_FORMATS.get(kind, kind)} if isinstance(kind, str) else kind
-    if "input_audio_transcription" in given:
-        sides["input"]["transcription"] = given.pop("input_audio_transcription")
-    if "input_audio_noise_reduction" in given:
-        sides["input"]["noise_reduction"] = given.pop("input_audio_noise_reduction")
-    if "turn_detection" in given:
-        sides["input"]["turn_detection"] = given.pop("turn_detection")
-    for name in ("voice", "speed"):
-        if name in given:
-            sides["output"][name] = given.pop(name)
-    for old, new in (
-        ("modalities", "output_modalities"),
-        ("max_response_output_tokens", "max_output_tokens"),
-    ):
-        if old in given:
-            given[new] = given.pop(old)
-    if sides["input"] or sides["output"]:
-        audio = given.get("audio") if isinstance(given.get("audio"), dict) else {}
-        given["audio"] = _merged({k: v for k, v in sides.items() if v}, audio or {})
-    return given

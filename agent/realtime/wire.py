@@ -10,24 +10,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from stretto.agent.realtime.beta import event_to_beta
+
 MOST_WAITING = 4000
 MOST_CHARACTERS = 8 * 1024 * 1024
 """Events, and characters of them, that wait at most: a client that takes none is gone."""
 MANY_CHARACTERS = 2 * 1024 * 1024
 """While more wait, nothing is begun that makes more; the audio sent ahead (20 s) is less than that."""
 SEND_TIMEOUT_S = 30.0
-
-BETA_NAMES = {
-    "response.output_audio.delta": "response.audio.delta",
-    "response.output_audio.done": "response.audio.done",
-    "response.output_audio_transcript.delta": "response.audio_transcript.delta",
-    "response.output_audio_transcript.done": "response.audio_transcript.done",
-    "response.output_text.delta": "response.text.delta",
-    "response.output_text.done": "response.text.done",
-    "conversation.item.added": "conversation.item.created",
-}
-"""What events were called before general availability; `conversation.item.done` did not exist."""
-BETA_PARTS = {"output_audio": "audio", "output_text": "text"}
 
 
 class TooSlow(Exception):
@@ -63,9 +53,10 @@ class Wire:
             return
         event = {"type": kind, "event_id": new_id("event"), **fields}
         if self._beta:
-            if kind == "conversation.item.done":
+            changed = event_to_beta(event)
+            if changed is None:
                 return
-            event = _as_beta(event)
+            event = changed
         self._append(_text(event))
         self._news.set()
 
@@ -145,16 +136,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _as_beta(event: dict[str, Any]) -> dict[str, Any]:
-    event["type"] = BETA_NAMES.get(event["type"], event["type"])
-    if "part" in event:
-        event["part"] = {
-            **event["part"],
-            "type": BETA_PARTS.get(event["part"]["type"], event["part"]["type"]),
-        }
-    if "item" in event and "content" in event["item"]:
-        parts = [{**p, "type": BETA_PARTS.get(p["type"], p["type"])} for p in event["item"]["content"]]
-        event["item"] = {**event["item"], "content": parts}
-    return event

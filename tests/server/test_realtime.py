@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
+from openai import AsyncOpenAI
+from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from stretto.audio.g711 import decode_mu_law, encode_mu_law
 from stretto.llm.language_model import Call, Draft
 from stretto.tools.tool import tool
@@ -377,28 +380,43 @@ def test_settings_that_cannot_be(house):
     run(work())
 
 
-def test_beta_names_for_beta_clients(house):
-    async def work():
-        from websockets.asyncio.client import connect
+def test_the_official_client_of_the_beta(house):
+    official: dict = {
+        get_args(kind.model_fields["type"].annotation)[0]: kind
+        for kind in get_args(get_args(BetaServerEvent)[0])
+    }
 
+    async def work():
         async with house.serving() as url:
-            address = f"{url}/v1/realtime?model=x".replace("http", "ws")
-            async with connect(address, additional_headers={"OpenAI-Beta": "realtime=v1"}) as socket:
+            sockets = f"{url}/v1".replace("http", "ws")
+            client = AsyncOpenAI(api_key="none", base_url=f"{url}/v1", websocket_base_url=sockets)
+            async with client, client.beta.realtime.connect(model="stretto") as connection:
                 flat = {"modalities": ["text", "audio"], "input_audio_format": "g711_ulaw", "voice": "alloy"}
-                await socket.send(json.dumps({"type": "session.update", "session": flat}))
-                await socket.send(json.dumps({"type": "conversation.item.create", "item": typed("Hi.")}))
-                await socket.send(json.dumps({"type": "response.create"}))
-                kinds = []
-                while "response.done" not in kinds:
-                    event = json.loads(await asyncio.wait_for(socket.recv(), 30))
-                    kinds.append(event["type"])
-                    if event["type"] == "session.updated":
-                        assert event["session"]["audio"]["input"]["format"]["type"] == "audio/pcmu"
-                assert {
-                    "response.audio.delta",
-                    "response.audio_transcript.delta",
-                    "conversation.item.created",
-                } <= set(kinds)
-                assert not any("output_audio" in kind for kind in kinds)
+                heard = {"input_audio_transcription": {"model": "whisper-1"}, "turn_detection": None}
+                await connection.session.update(session=flat | heard)
+                await connection.conversation.item.create(item=typed("Hi."))
+                await connection.response.create()
+                found = []
+                async with asyncio.timeout(60):
+                    async for event in connection:
+                        fields = event.model_dump(exclude_unset=True)
+                        fields.get("session", {}).pop("model", None)  # one of OpenAI's, in the types
+                        official[event.type].model_validate(fields)
+                        found.append(event)
+                        if event.type == "response.done":
+                            break
+        updated = next(event.session for event in found if event.type == "session.updated")
+        assert (updated.input_audio_format, updated.output_audio_format) == ("g711_ulaw", "pcm16")
+        assert updated.modalities == ["text", "audio"] and updated.turn_detection is None
+        assert updated.input_audio_transcription.model == "whisper-1"
+        kinds = {event.type for event in found}
+        assert kinds >= {"response.audio.delta", "response.audio_transcript.delta"}
+        assert "conversation.item.created" in kinds and "conversation.item.done" not in kinds
+        done = found[-1].response
+        assert done.modalities == ["text", "audio"] and done.output_audio_format == "pcm16"
+        assert (done.output[0].content[0].type, done.output[0].content[0].transcript) == (
+            "audio",
+            "You said Hi.",
+        )
 
     run(work())
