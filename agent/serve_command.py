@@ -17,9 +17,8 @@ from stretto.agent.cli import UsageError, folder
 from stretto.agent.config import settings_of
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire_voice import WireVoice
-from stretto.agent.server.doors import Doors
-from stretto.agent.server.metrics import Metrics
-from stretto.agent.server.server import Limits, Server
+from stretto.agent.server.opening import server_for
+from stretto.agent.server.server import Server
 from stretto.agent.settings import ServeSettings
 from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
 from stretto.agent.ways_in.warm_up import warm_up
@@ -38,7 +37,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--host", default=ServeSettings.model_fields["host"].default)
     parser.add_argument("--port", type=int, default=ServeSettings.model_fields["port"].default)
-    parser.add_argument("--record", metavar="DIR", help="keep recordings and transcripts of all calls there")
+    parser.add_argument(
+        "--record", metavar="DIR", help="keep recording, transcript and page of every call there"
+    )
     add_tool_flags(parser)
     add_model_flags(parser)
     add_speech_flags(parser)
@@ -50,7 +51,7 @@ def run_serve(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     serving = settings.serve
     try:
-        keys = serving.required_keys()
+        serving.required_keys()
     except ValueError as error:
         raise UsageError(str(error)) from error
     if serving.record is not None:
@@ -78,17 +79,7 @@ def run_serve(args: argparse.Namespace) -> int:
             voice_name=find_voice(args.voice).stem,
             record=serving.record,
         )
-        doors = Doors(
-            keys,
-            serving.origins,
-            serving.max_sessions,
-            serving.sessions_per_key,
-            serving.requests_per_minute,
-        )
-        limits = Limits(serving.max_frame_bytes, serving.max_json_bytes, serving.idle_timeout_s)
-        metrics = Metrics() if serving.metrics else None
-        server = Server(service, doors, limits, metrics, serving.record)
-        asyncio.run(serve(server, serving.host, serving.port, args.json, console))
+        asyncio.run(serve(server_for(service, serving), serving.host, serving.port, args.json, console))
     return 0
 
 

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from stretto.agent.realtime.connection import Connection, Service
 from stretto.agent.realtime.wire import TooSlow, Wire
+from stretto.agent.server.call_recorder import CallRecorder
 from stretto.agent.server.doors import Doors, Refused, mint
 from stretto.agent.server.metrics import Metrics
-from stretto.agent.ways_in.stereo import StereoRecorder
 from websockets.asyncio.server import Server as WebSockets
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -155,7 +155,7 @@ class Server:
         wire = Wire(connection.send, beta)
         flags = {flag: flag in asked.get("stretto", []) for flag in ("events", "greet")}
         call = Connection(self.service, wire, extra=flags["events"], greet=flags["greet"])
-        recorder = self._recorder(call)
+        recorder = CallRecorder(call, self.record) if self.record is not None else None
         if self.metrics is not None:
             self.metrics.watch(call.session, frozenset(tool.spec.name for tool in self.service.tools))
             self.metrics.sessions.inc()
@@ -172,18 +172,9 @@ class Server:
             del self._calls[call.id]
             if self.metrics is not None:
                 self.metrics.sessions.dec()
-            if recorder is not None and self.record is not None:
-                path = self.record / f"{call.id}.wav"
-                await asyncio.to_thread(recorder.save, path, call.session.started)
+            if recorder is not None:
+                await recorder.save()
         await connection.close(1000, record.ended)
-
-    def _recorder(self, call: Connection) -> StereoRecorder | None:
-        if self.record is None:
-            return None
-        recorder = StereoRecorder(call.session.rate, call.clock)
-        call.heard = recorder.caller
-        call.played = recorder.agent
-        return recorder
 
     async def _send(self, wire: Wire, connection: ServerConnection) -> None:
         try:

@@ -242,7 +242,10 @@ def test_the_server_of_a_program_records_and_limits_as_told(scripted, speech, tm
         assert asyncio.run(asyncio.wait_for(ask(url), 60)) == (403, 200)
         assert asked(f"{url}/metrics")[0] == 404
     kept = {path.suffix for path in told["record"].iterdir()}
-    assert {".wav", ".jsonl"} <= kept
+    assert kept == {".wav", ".jsonl", ".html"}
+    (page,) = told["record"].glob("*.html")
+    shown = page.read_text(encoding="utf-8")
+    assert "You wrote something." in shown and f'src="{page.with_suffix(".wav").name}"' in shown
     with pytest.raises(OSError):
         urllib.request.urlopen(f"{url}/healthz", timeout=5)
 
