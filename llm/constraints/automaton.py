@@ -18,6 +18,10 @@ BEFORE_MERGING = 10
 """A nondeterministic automaton may have so many times the states of the one that is made of it."""
 
 
+MOST_STEPS = 1_000_000
+"""From states to states, until an automaton is deterministic: one that is ambiguous everywhere needs more."""
+
+
 class TooManyStates(ValueError):
     """The deterministic automaton would grow beyond the given limit."""
 
@@ -162,14 +166,14 @@ def determinise(fragment: Fragment, max_states: int = 20_000) -> ByteAutomaton:
     start = nfa.state()
     final = fragment(nfa, start)
     byte_class = _byte_classes(mask for edges in nfa.edges for mask, _ in edges)
-    closures: dict[int, frozenset[int]] = {}
-    work = [_closure(nfa, start, final, closures)]
+    subsets = _Subsets(nfa, final)
+    work = [subsets.after((start,))]
     states = {work[0]: 0}
     rows: list[list[tuple[int, int]]] = []
     for members in work:
         row: dict[int, int] = {}
-        for mask, reached in _moves(nfa, members):
-            target = frozenset[int]().union(*(_closure(nfa, state, final, closures) for state in reached))
+        for mask, reached in subsets.moves(members):
+            target = subsets.after(reached)
             index = states.setdefault(target, len(states))
             if index == len(work):
                 work.append(target)
@@ -189,38 +193,60 @@ def determinise(fragment: Fragment, max_states: int = 20_000) -> ByteAutomaton:
     return ByteAutomaton(np.ascontiguousarray(table[:, byte_class]), accepting)
 
 
-def _closure(nfa: Nfa, state: int, final: int, cache: dict[int, frozenset[int]]) -> frozenset[int]:
-    """What is reached without reading; states that neither read nor accept tell nothing apart: left out."""
-    found = cache.get(state)
-    if found is None:
+class _Subsets:
+    """What a deterministic automaton knows of the other: sets of its states. Raises TooManyStates."""
+
+    def __init__(self, nfa: Nfa, final: int) -> None:
+        self._nfa, self._final = nfa, final
+        self._closures: dict[int, frozenset[int]] = {}
+        self._steps = 0
+
+    def _spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MOST_STEPS:
+            raise TooManyStates(f"more than {MOST_STEPS} steps to be told apart")
+
+    def after(self, reached: Iterable[int]) -> frozenset[int]:
+        """All that is reached from these without reading."""
+        closures = [self._closures.get(state) or self._closure(state) for state in reached]
+        self._spend(sum(map(len, closures)))
+        return frozenset[int]().union(*closures)
+
+    def _closure(self, state: int) -> frozenset[int]:
+        """States that neither read nor accept tell nothing apart: left out."""
         seen = {state}
         stack = [state]
         while stack:
-            for target in nfa.epsilon[stack.pop()]:
+            for target in self._nfa.epsilon[stack.pop()]:
                 if target not in seen:
                     seen.add(target)
                     stack.append(target)
-        found = cache[state] = frozenset(s for s in seen if nfa.edges[s] or s == final)
-    return found
+        self._spend(len(seen))
+        found = frozenset(s for s in seen if self._nfa.edges[s] or s == self._final)
+        self._closures[state] = found
+        return found
 
-
-def _moves(nfa: Nfa, members: Iterable[int]) -> list[tuple[int, frozenset[int]]]:
-    """Disjoint byte sets with the states that each leads to."""
-    parts: list[tuple[int, frozenset[int]]] = []
-    for member in members:
-        for mask, target in nfa.edges[member]:
-            split: list[tuple[int, frozenset[int]]] = []
-            for other, targets in parts:
-                both = mask & other
+    def moves(self, members: Iterable[int]) -> list[tuple[int, set[int]]]:
+        """Disjoint byte sets with the states that each leads to."""
+        targets: dict[int, set[int]] = {}
+        for member in members:
+            for mask, target in self._nfa.edges[member]:
+                targets.setdefault(mask, set()).add(target)
+        parts: list[tuple[int, tuple[int, ...]]] = []
+        for mask in targets:
+            rest = mask
+            split: list[tuple[int, tuple[int, ...]]] = []
+            for other, masks in parts:
+                both = rest & other
                 if both:
-                    split.append((both, targets | {target}))
-                    mask &= ~both
+                    split.append((both, (*masks, mask)))
+                    rest &= ~both
                 if other & ~both:
-                    split.append((other & ~both, targets))
-            if mask:
-                split.append((mask, frozenset((target,))))
+                    split.append((other & ~both, masks))
+            if rest:
+                split.append((rest, (mask,)))
             parts = split
-    return parts
+        return [(part, set[int]().union(*(targets[mask] for mask in masks))) for part, masks in parts]
 
 
 def _bits(mask: int) -> NDArray[np.bool_]:
@@ -237,28 +263,48 @@ def _byte_classes(masks: Iterable[int]) -> NDArray[np.int64]:
 
 def _live(
     table: NDArray[np.int32], accepting: NDArray[np.bool_]
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Drop the states from which nothing can be accepted (never the start) and what leads there."""
-    live = accepting.copy()
-    while True:
-        grown = live | ((table >= 0) & live[table]).any(axis=1)
-        if bool((grown == live).all()):
-            break
-        live = grown
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Without the states from which nothing can be accepted (never the start) and what leads there.
+
+    And the fewest bytes from each that is left to acceptance.
+    """
+    distance = _distances(table, accepting)
+    live = distance >= 0
     live[0] = True
     renumber = np.where(live, np.cumsum(live) - 1, DEAD)
     kept = table[live]
-    return np.where(kept >= 0, renumber[kept], DEAD).astype(np.int32), accepting[live]
+    return np.where(kept >= 0, renumber[kept], DEAD).astype(np.int32), distance[live]
+
+
+def _distances(table: NDArray[np.int32], accepting: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The fewest bytes from each state to acceptance, DEAD where there are none."""
+    source, column = np.nonzero(table >= 0)
+    target = table[source, column]
+    order = np.argsort(target, kind="stable")
+    source, begin = source[order], np.searchsorted(target[order], np.arange(len(table) + 1))
+    distance = np.where(accepting, 0, DEAD).astype(np.int64)
+    frontier = np.flatnonzero(accepting).tolist()
+    while frontier:
+        before = [state for at in frontier for state in source[begin[at] : begin[at + 1]].tolist()]
+        step = int(distance[frontier[0]]) + 1
+        frontier = sorted({state for state in before if distance[state] == DEAD})
+        distance[frontier] = step
+    return distance
 
 
 def _minimise(
-    table: NDArray[np.int32], accepting: NDArray[np.bool_]
+    table: NDArray[np.int32], distance: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Moore's partition refinement with hashed rows; the result is checked to be a congruence."""
+    """Moore's partition refinement with hashed rows; the result is checked to be a congruence.
+
+    It begins with what the distances to acceptance tell apart, or a long text would take as many rounds as
+    it has bytes.
+    """
     random = np.random.default_rng(0)
     weights = random.integers(1, 2**63, size=table.shape[1], dtype=np.uint64) | np.uint64(1)
-    labels = accepting.astype(np.int64)
-    count = len(np.unique(labels))
+    accepting = distance == 0
+    labels = np.unique(distance, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    count = int(labels.max()) + 1
     while True:
         codes = random.integers(1, 2**63, size=count + 1, dtype=np.uint64)  # the last one is DEAD's
         targets = np.where(table >= 0, labels[table], count)

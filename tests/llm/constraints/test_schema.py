@@ -166,6 +166,23 @@ def test_what_is_said_of_a_schema_can_be_sent_to_whoever_wrote_it() -> None:
         str(caught.value).encode()
 
 
+def test_a_schema_that_is_ambiguous_everywhere_is_refused_before_it_costs_much() -> None:
+    """Few states come of it in the end, but of each very many have to be told apart."""
+    ranges = [{"type": "integer", "minimum": 7 * n, "maximum": 10**14 + 13 * n} for n in range(200)]
+    with pytest.raises(UnsupportedSchema, match="more than 1000000 steps"):
+        byte_automaton(of({"anyOf": ranges}))
+    assert byte_automaton(of({"anyOf": ranges[:20]})).accepts(b'{"a":120}')
+
+
+@pytest.mark.timeout(40)  # a second, or a minute where each byte of a long text is another round
+def test_long_texts_are_told_apart_in_few_rounds() -> None:
+    texts = ["x" * 15_000 + str(number) for number in range(12)]
+    language = byte_automaton(of({"enum": texts}))
+    assert language.accepts(compact_json({"a": texts[11]}).encode())
+    assert not language.accepts(compact_json({"a": texts[11][:-1]}).encode())
+    assert len(language.accepting) < 15_020, "it is minimal all the same"
+
+
 @pytest.mark.parametrize("schema", [{"type": "string"}, {"type": ["object"]}, 3])
 def test_arguments_must_be_an_object(schema: Any) -> None:
     with pytest.raises(UnsupportedSchema, match="not an object"):
