@@ -179,7 +179,7 @@ def test_long_texts_are_told_apart_in_few_rounds() -> None:
     texts = ["x" * 15_000 + str(number) for number in range(12)]
     language = byte_automaton(of({"enum": texts}))
     assert language.accepts(compact_json({"a": texts[11]}).encode())
-    assert not language.accepts(compact_json({"a": texts[11][:-1]}).encode())
+    assert not language.accepts(compact_json({"a": texts[11][:-2]}).encode())
     assert len(language.accepting) < 15_020, "it is minimal all the same"
 
 
