@@ -15,6 +15,7 @@ from stretto.agent.realtime.beta import event_to_beta
 MOST_WAITING = 4000
 MOST_CHARACTERS = 8 * 1024 * 1024
 """Events, and characters of them, that wait at most: a client that takes none is gone."""
+MANY_WAITING = 1000
 MANY_CHARACTERS = 2 * 1024 * 1024
 """While more wait, nothing is begun that makes more; the audio sent ahead (20 s) is less than that."""
 SEND_TIMEOUT_S = 30.0
@@ -63,7 +64,7 @@ class Wire:
     def _append(self, text: str) -> None:
         self._waiting.append(text)
         self._characters += len(text)
-        if self._characters > MANY_CHARACTERS:
+        if self._many:
             self._room.clear()
         if len(self._waiting) > MOST_WAITING or self._characters > MOST_CHARACTERS:
             self._too_slow = f"{len(self._waiting)} events of {self._characters} bytes wait for the client"
@@ -117,8 +118,12 @@ class Wire:
         if self._too_slow is None:
             self._waiting.popleft()
             self._characters -= len(text)
-            if self._characters <= MANY_CHARACTERS:
+            if not self._many:
                 self._room.set()
+
+    @property
+    def _many(self) -> bool:
+        return len(self._waiting) > MANY_WAITING or self._characters > MANY_CHARACTERS
 
 
 def _text(event: dict[str, Any]) -> str:

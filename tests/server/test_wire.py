@@ -120,6 +120,19 @@ def test_there_is_room_again_when_the_client_goes_on_reading_or_is_gone():
     run(work)
 
 
+def test_a_burst_of_small_events_is_no_sign_of_a_slow_client():
+    async def work(client):
+        async with client.sending() as task:
+            for _ in range(2 * module.MOST_WAITING):  # nothing else lets the sender run
+                await client.wire.room()
+                client.wire.send("small")
+            client.wire.finish()
+            await task
+        assert len(client.got) == 2 * module.MOST_WAITING
+
+    run(work)
+
+
 def test_audio_that_is_sent_ahead_leaves_room():
     from stretto.agent.speaking import AHEAD_MS
 
