@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from stretto.agent.call import SessionOptions
 from stretto.agent.cli import build_parser
 from stretto.agent.realtime.connection import Service
@@ -26,23 +28,25 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = {
     code.splitlines()[0].removeprefix("# "): code for code in re.findall(r"```python\n(.*?)```", README, re.S)
 }
-COMMANDS = [
-    line.split("   ")[0].strip()
+FACTS = re.search(r"```markdown\n<!-- opening_hours.md -->\n.*?```", README, re.S)
+BLOCKS = [
+    [line.split("   ")[0].strip() for line in block.splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", README, re.S)
-    for line in block.splitlines()
-    if line.startswith(".venv/bin/stretto ")
 ]
+COMMANDS = [line for block in BLOCKS for line in block if ".venv/bin/stretto " in line]
+ENDLESS = ("talk", "serve", "demo")
+"""Commands that need a microphone, run until they are stopped, or hold a long call; others test them."""
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_is_one(line, capsys):
-    argv = shlex.split(line)[1:]
+    argv = shlex.split(line[line.index(".venv/bin/stretto ") :])[1:]
     args = build_parser().parse_args(argv)
     assert callable(args.run)
 
 
 def test_commands_are_found():
-    assert {line.split()[1] for line in COMMANDS} >= {
+    assert {line.split(".venv/bin/stretto ")[1].split()[0] for line in COMMANDS} >= {
         "talk",
         "serve",
         "chat",
@@ -51,6 +55,51 @@ def test_commands_are_found():
         "say",
         "doctor",
     }
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A folder with the files that the README shows, and a `stretto` where it says."""
+    assert FACTS is not None
+    (tmp_path / "opening_hours.md").write_text(FACTS[0].split("\n", 1)[1].removesuffix("```"))
+    for name, code in PROGRAMS.items():
+        (tmp_path / name).write_text(code)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    program = tmp_path / ".venv" / "bin" / "stretto"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -m stretto.agent.cli "$@"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.timeout(600)
+def test_every_command_that_ends_does_what_the_readme_says(copied, monkeypatch):
+    """Copied line by line, in their order; to `stretto chat` somebody types."""
+    for name in [name for name in os.environ if name.upper().startswith("STRETTO_")]:
+        monkeypatch.delenv(name)
+    typed = "Please switch on the light in the kitchen.\nAnd when are you open on Sunday?\n"
+    told = {}
+    for line in COMMANDS:
+        command = shlex.split(line[line.index(".venv/bin/stretto ") :])[1]
+        if command in ENDLESS:
+            continue
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=copied, input=typed, capture_output=True, text=True, timeout=150
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        told[command if command not in told else line] = done.stdout
+    # The greeting and two answers. The model is small: whether it calls the tools is not held against it.
+    assert len(re.findall(r"^agent: \w+", told["chat"], re.M)) == 3
+    (canvas,) = (text for line, text in told.items() if "--show-canvas" in line)
+    assert "<end>" in canvas
+    assert soundfile.info(copied / "caller.wav").duration > 1.5
+    (said,) = (shlex.split(line)[2] for line in COMMANDS if " say " in line)
+    said, heard = (set(re.findall(r"\w+", text.lower())) for text in (said, told["transcribe"]))
+    assert len(heard & said) >= len(said) - 2
+    assert "dentist" in told["call"] and told["call"].count("agent ") >= 2
+    both, rate = soundfile.read(copied / "out.wav")
+    caller, agent = (np.flatnonzero(np.abs(side) > 0.05) / rate for side in both.T)
+    assert len(caller) and agent[0] < caller[0] < caller[-1] < agent[-1]
+    assert "✗" not in told["doctor"] and "all that a call needs works" in told["doctor"]
 
 
 def test_every_file_that_is_named_is_there():
@@ -94,7 +143,7 @@ def test_the_official_client_asks_the_embedded_model(tmp_path):
 
 
 def test_the_bike_shop_answers_its_phone(tmp_path):
-    """bike_shop.py, unchanged but for the port: it is the file in demo/, and it serves."""
+    """bike_shop.py, unchanged but for the port: it is the file in demo/, and it answers who calls."""
     shown = PROGRAMS["bike_shop.py"].split("\n", 1)[1]
     assert (ROOT / "demo" / "bike_shop.py").read_text().endswith(shown)
     path = tmp_path / "bike_shop.py"
@@ -107,9 +156,12 @@ def test_the_bike_shop_answers_its_phone(tmp_path):
             assert shop.stdout is not None
             line = shop.stdout.readline()
             assert line.startswith("ready: http://127.0.0.1:")
-            import urllib.request
-
-            with urllib.request.urlopen(line.split()[1] + "/healthz", timeout=10) as response:
-                assert b'"ok": true' in response.read()
+            ask = PROGRAMS["ask.py"].replace("127.0.0.1:8080", line.split()[1].removeprefix("http://"))
+            (tmp_path / "ask.py").write_text(ask.replace("book a table for two", "bring my bike on Friday"))
+            asked = subprocess.run(
+                [sys.executable, str(tmp_path / "ask.py")], capture_output=True, text=True, timeout=90
+            )
+            assert asked.returncode == 0, asked.stderr
+            assert len(asked.stdout.split()) > 1
         finally:
             shop.kill()
