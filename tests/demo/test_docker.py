@@ -7,16 +7,23 @@ import json
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import tomllib
+import urllib.request
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from openai import OpenAI
 from stretto.agent.settings import Settings, section_of, variable
 
 ROOT = Path(__file__).parents[2]
@@ -197,3 +204,92 @@ def test_its_health_check_asks_the_server(status: int, healthy: bool) -> None:
         env = {**os.environ, "STRETTO_SERVE__PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
         done = subprocess.run([sys.executable, *words[1:]], env=env, capture_output=True, timeout=60)
     assert (done.returncode == 0) is healthy
+
+
+# ------------------------------------------------------------------ its steps, without an engine
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image holds: a virtual environment into which the copied files alone were installed.
+
+    Whatever else it needs lies where this interpreter has it, but for Stretto itself.
+    """
+    folder = tmp_path_factory.mktemp("image")
+    for name in tracked(copied()):
+        (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / "src" / name)
+    made = folder / "opt"
+    venv.create(made, symlinks=True)
+    (site,) = made.glob("lib/python*/site-packages")
+    # Read after what is installed there; `.pth` files in these folders, an editable Stretto's, do not count.
+    paths = sysconfig.get_paths()
+    (site / "dependencies.pth").write_text(f"{paths['purelib']}\n{paths['platlib']}\n")
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    # Weights hardly shrink, and packing them takes longer than all the rest.
+    options += ["--config-settings", "--build-option=--compression=stored"]
+    pip = [sys.executable, "-m", "pip", "--python", str(made / "bin" / "python"), "install", *options, "."]
+    installed = subprocess.run(pip, cwd=folder / "src", env=plain(), capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    return made
+
+
+def tracked(paths: list[str]) -> list[str]:
+    """The files that git has there, but for those that are about to go."""
+    command = ["git", "ls-files", *paths]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def plain(**variables: str) -> dict[str, str]:
+    """This environment without what would show the repository or settings to a program."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.upper().startswith("STRETTO_")}
+    return {**kept, **variables}
+
+
+def test_all_that_is_tracked_is_installed(image: Path) -> None:
+    """But for what people read."""
+    (site,) = image.glob("lib/python*/site-packages/stretto")
+    rooms = [source for source in copied() if (ROOT / source).is_dir()]
+    needed = [name for name in tracked(rooms) if Path(name).suffix not in (".md", ".svg", ".png")]
+    assert [name for name in needed if not (site / name).exists()] == []
+
+
+@pytest.mark.timeout(600)
+def test_what_was_installed_answers_a_call(image: Path, tmp_path: Path) -> None:
+    """In an empty folder, with the image's own variables, a key, and no other settings."""
+    (command,) = map(json.loads, of("CMD"))
+    variables = environment() | {"STRETTO_SERVE__KEYS": "open-sesame", "HOME": str(tmp_path)}
+    variables |= {"STRETTO_SERVE__PORT": "0", "STRETTO_SERVE__HOST": "127.0.0.1"}
+    variables["PATH"] = f"{image / 'bin'}:{os.environ['PATH']}"
+    with subprocess.Popen(
+        [image / "bin" / "stretto", *command, "--json"],
+        cwd=tmp_path, env=plain(**variables), stdout=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        try:
+            assert running.stdout is not None
+            url = json.loads(running.stdout.readline())["url"]
+            with urllib.request.urlopen(f"{url}/", timeout=10) as page:
+                assert b"page.js" in page.read()
+            with urllib.request.urlopen(f"{url}/page.js", timeout=10) as script:
+                assert script.status == 200
+            assert len(answered(url, "open-sesame", "I would like to see the dentist.").split()) > 1
+            with pytest.raises(Exception, match="401"):
+                answered(url, "wrong", "Hello?")
+            running.send_signal(signal.SIGINT)
+            assert running.wait(30) == 0
+        finally:
+            running.kill()
+
+
+def answered(url: str, key: str, text: str) -> str:
+    """What the server writes to who types this."""
+    client = OpenAI(api_key=key, base_url=f"{url}/v1", websocket_base_url=f"{url}/v1".replace("http", "ws"))
+    with client, client.realtime.connect(model="stretto") as connection:
+        words: Any = {"type": "input_text", "text": text}
+        connection.conversation.item.create(item={"type": "message", "role": "user", "content": [words]})
+        connection.response.create(response={"output_modalities": ["text"]})
+        for event in connection:
+            if event.type == "response.output_text.done":
+                return event.text
+    return ""
