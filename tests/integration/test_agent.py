@@ -223,7 +223,7 @@ def test_the_server_of_a_program_records_and_limits_as_told(scripted, speech, tm
     told = {"record": tmp_path / "of" / "calls", "origins": [shop], "max_sessions": 1, "metrics": False}
 
     async def ask(url):
-        async with connect(url.replace("http", "ws") + "/v1/realtime") as line:
+        async with connect(url.replace("http", "ws") + "/v1/realtime?stretto=events") as line:
             await line.recv()
             refused = await asyncio.to_thread(asked, f"{url}/v1/models", Origin=other)
             allowed = await asyncio.to_thread(asked, f"{url}/v1/models", Origin=shop)
@@ -234,7 +234,7 @@ def test_the_server_of_a_program_records_and_limits_as_told(scripted, speech, tm
             await line.send(json.dumps({"type": "conversation.item.create", "item": item}))
             await line.send(json.dumps({"type": "response.create"}))
             async with asyncio.timeout(30):
-                while json.loads(await line.recv())["type"] != "response.done":
+                while json.loads(await line.recv())["type"] != "stretto.AgentHeard":
                     pass
         return refused[0], allowed[0]
 
