@@ -139,6 +139,8 @@ class Connection:
                 self._wire.error(str(error), error.code, error.param, c.event_id_of(text))
                 continue
             try:
+                if not isinstance(event, c.Append | c.CancelResponse):
+                    await self._wire.room()  # what makes more for the client to read waits until it has read
                 await self._serve(event)
             except RequestError as error:
                 self._wire.error(str(error), error.code, error.param, event_id)
@@ -214,8 +216,6 @@ class Connection:
 
     async def _update(self, changes: dict[str, Any]) -> None:
         config = self._config.updated(changes)
-        if config.tool_choice not in ("auto", "none", None):
-            raise RequestError("tool_choice is 'auto' or 'none' here", param="session.tool_choice")
         await self._lead(config)
         if config.audio.input.format.type != self._decoder.kind:
             self._decoder = Decoder(config.audio.input.format.type)
@@ -240,7 +240,7 @@ class Connection:
             options = replace(options, system=f"{options.system}\n{said}".strip())
             tools: list[AnyTool] | None = None
             built_in = None
-            if config.tools != old.tools or config.tool_choice != old.tool_choice:
+            if config.tools != old.tools:
                 tools = self._tools(config)
                 built_in = BUILT_IN if config.tools is None and tools else ()
             vad = (
@@ -251,8 +251,6 @@ class Connection:
             self._led = (config, said)
 
     def _tools(self, config: RealtimeSession) -> list[AnyTool]:
-        if config.tool_choice == "none":
-            return []
         if config.tools is None:
             return list(self._service.tools)
         mine: list[AnyTool] = list(self._service.tools) if self._service.keep_tools else []
@@ -267,7 +265,7 @@ class Connection:
 
     async def _create_item(self, event: c.CreateItem) -> None:
         item = self._item(event.item)
-        previous = self.items.add(item, event.previous_item_id)
+        previous = self.items.accept(item, event.previous_item_id)
         try:
             await self._remember(item)
         except Exception:
@@ -341,8 +339,6 @@ class Connection:
                 self.session.forget(each)
 
     async def _create_response(self, params: c.ResponseParams) -> None:
-        if params.tool_choice not in ("auto", "none", None):
-            raise RequestError("tool_choice is 'auto' or 'none' here", param="response.tool_choice")
         if params.conversation == "none":
             self._answer_aside(params)
             return

@@ -193,3 +193,35 @@ def test_a_history_with_calls_can_be_brought_along(house):
                 await talk.until("error")
 
     run(work())
+
+
+def test_a_client_may_ask_for_a_call(house, embedded):
+    """With the embedded model: greeted, it would rather talk."""
+    house.brain = embedded
+    heat = LIGHT | {"name": "set_heat", "description": None}
+    named = {"type": "function", "name": "set_heat"}
+
+    async def work():
+        async with house.serving() as url, house.client(url) as talk:
+            update = talk.connection.session.update
+            await update(session=WRITTEN | {"tools": [LIGHT, heat]})
+            await talk.connection.conversation.item.create(item=typed("Hello there."))
+            for choice, names in (
+                ("required", {"set_light", "set_heat"}),
+                (named, {"set_heat"}),
+            ):
+                await talk.connection.response.create(response={"tool_choice": choice})
+                made = (await talk.until("response.done")).response.output
+                assert {item.name for item in made if item.type == "function_call"} <= names
+                assert made[-1].type == "function_call"
+                assert set(json.loads(made[-1].arguments)) == {"room"}
+                await talk.connection.conversation.item.delete(item_id=made[-1].id)
+            await update(session=WRITTEN | {"tool_choice": "none"})
+            await talk.connection.response.create()
+            made = (await talk.until("response.done")).response.output
+            assert [item.type for item in made] == ["message"]
+            for wrong in ("perhaps", named | {"name": "unknown"}):
+                await talk.connection.response.create(response={"tool_choice": wrong})
+                assert "tool" in (await talk.until("error")).error.message
+
+    run(work())

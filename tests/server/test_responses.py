@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stretto.agent.call import SessionOptions
+from stretto.agent.realtime import items
 
 WRITTEN = {"type": "realtime", "output_modalities": ["text"]}
 
@@ -261,5 +262,20 @@ def test_words_that_could_not_be_recognised_are_told_as_such(house):
             await talk.say(house.spoken("What is the weather like today?"))
             failed = await talk.until("conversation.item.input_audio_transcription.failed")
             assert "no ears" in failed.error.message
+
+    run(work())
+
+
+def test_a_conversation_has_an_end(house, monkeypatch):
+    monkeypatch.setattr(items, "MOST_ITEMS", 3)
+
+    async def work():
+        async with house.serving() as url, house.client(url) as talk:
+            await talk.connection.session.update(session=WRITTEN)
+            for _ in range(4):
+                await talk.connection.conversation.item.create(item=typed("Hello."))
+            assert (await talk.until("error")).error.code == "conversation_full"
+            assert len(talk.of("conversation.item.added")) == 3
+            assert (await asked(talk)).status == "completed"
 
     run(work())
