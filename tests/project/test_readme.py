@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -35,7 +36,7 @@ BLOCKS = [
 ]
 COMMANDS = [line for block in BLOCKS for line in block if ".venv/bin/stretto " in line]
 ENDLESS = ("talk", "serve", "demo")
-"""Commands that need a microphone, run until they are stopped, or hold a long call; others test them."""
+"""Commands that need a microphone, run until they are stopped, or hold a long call."""
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -71,6 +72,15 @@ def copied(tmp_path):
     return tmp_path
 
 
+def pasted(folder, line, typed="", timeout_s=150):
+    """What a line prints."""
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, input=typed, capture_output=True, text=True, timeout=timeout_s
+    )
+    assert done.returncode == 0, (line, done.stderr)
+    return done.stdout
+
+
 @pytest.mark.timeout(600)
 def test_every_command_that_ends_does_what_the_readme_says(copied, monkeypatch):
     """Copied line by line, in their order; to `stretto chat` somebody types."""
@@ -82,11 +92,8 @@ def test_every_command_that_ends_does_what_the_readme_says(copied, monkeypatch):
         command = shlex.split(line[line.index(".venv/bin/stretto ") :])[1]
         if command in ENDLESS:
             continue
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=copied, input=typed, capture_output=True, text=True, timeout=150
-        )
-        assert done.returncode == 0, (line, done.stderr)
-        told[command if command not in told else line] = done.stdout
+        shown = pasted(copied, line, typed)
+        told[command if command not in told else line] = shown
     # The greeting and two answers. The model is small: whether it calls the tools is not held against it.
     assert len(re.findall(r"^agent: \w+", told["chat"], re.M)) == 3
     (canvas,) = (text for line, text in told.items() if "--show-canvas" in line)
@@ -100,6 +107,16 @@ def test_every_command_that_ends_does_what_the_readme_says(copied, monkeypatch):
     caller, agent = (np.flatnonzero(np.abs(side) > 0.05) / rate for side in both.T)
     assert len(caller) and agent[0] < caller[0] < caller[-1] < agent[-1]
     assert "✗" not in told["doctor"] and "all that a call needs works" in told["doctor"]
+
+
+@pytest.mark.bars
+@pytest.mark.timeout(900)
+def test_the_other_caller_of_the_demo_is_served(copied):
+    (line,) = (line for line in COMMANDS if " demo " in line)
+    pasted(copied, line, timeout_s=600)
+    (page,) = copied.rglob("call.html")
+    fields = json.loads(page.with_name("call.json").read_text())
+    assert fields["completed"] and sum(bool(turn["caller"]) for turn in fields["turns"]) >= 2
 
 
 def test_every_file_that_is_named_is_there():
