@@ -168,7 +168,7 @@ class ServeSettings(Section):
     sessions_per_key: Count = 4
     """Calls of one key at the same time."""
     requests_per_minute: Count = 60
-    """Requests of one key in a minute."""
+    """Requests of one key in a minute; of an address with wrong keys, so many of these."""
     max_frame_bytes: Count = 1024 * 1024
     """Longest WebSocket message."""
     max_json_bytes: Count = 256 * 1024

@@ -1,6 +1,7 @@
 """Who may come in, from where, and how often. Pure: `now` is seconds on a monotonic clock.
 
-Without keys only this machine may (the server listens on loopback then). A browser says which page it stands
+Without keys only this machine may: the server listens on loopback then, and takes no request that was made to
+another name (a web page's own name may be made to point to this machine). A browser says which page it stands
 on (`Origin`), and only pages of this server and of the allowed origins may: else any web page could talk to
 a server on its visitor's machine.
 """
@@ -9,14 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import Counter, deque
+import ipaddress
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 TOKEN_S = 60
 """Lifetime of a token, seconds: long enough to connect, too short to be worth stealing."""
@@ -24,6 +30,8 @@ SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """Browsers cannot set headers on a WebSocket: the key or token stands behind this in a subprotocol's name."""
 NOBODY = "local"
 """Whose calls they are where no key is asked for."""
+PEERS_KEPT = 10_000
+"""Addresses of which wrong keys, or keys that were right, are remembered at most."""
 
 
 class Refused(Exception):
@@ -59,17 +67,31 @@ class Doors:
     requests_per_minute: int = 60
     _open: Counter[str] = field(default_factory=Counter)
     _asked: dict[str, deque[float]] = field(default_factory=dict)
+    _wrong: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
+    """When a peer showed keys that are none."""
+    _right: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
+    """Who came in from where."""
 
     @property
     def sessions(self) -> int:
         """Calls at present."""
         return self._open.total()
 
-    def admit(self, headers: Mapping[str, str], now: float) -> str:
-        """Check a request; the name of whoever asks. Header names as written here. Raises Refused."""
-        self._check_origin(headers.get("Origin"), headers.get("Host", ""))
-        name = self._who(headers)
-        self._count(name, now)
+    def admit(self, headers: Mapping[str, str], now: float, peer: str = "", *, tokens: bool = True) -> str:
+        """Check a request from an address; the name of whoever asks. Header names as written here.
+
+        `tokens` False: only a key itself will do. Raises Refused.
+        """
+        host = headers.get("Host", "")
+        if not self.keys and not _is_local(host):
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                f"without keys only this machine may call, at 127.0.0.1 or localhost, not {host[:200]!r}: "
+                "set [serve] keys",
+            )
+        self._check_origin(headers.get("Origin"), host)
+        name = self._who(headers, now, _network(peer), tokens) if self.keys else NOBODY
+        _count(self._asked.setdefault(name, deque()), self.requests_per_minute, now)
         return name
 
     @contextmanager
@@ -97,17 +119,12 @@ class Doors:
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None or "*" in self.origins or origin in self.origins:
             return
-        # The page of this server itself; a name that only resolves to this machine is no such name.
-        mine = host.rsplit(":", 1)[0] if ":" in host and not host.endswith("]") else host
-        local = mine.strip("[]") in ("localhost", "127.0.0.1", "::1")
-        if urlsplit(origin).netloc != host or not (local or self.keys):
+        if urlsplit(origin).netloc != host or not (_is_local(host) or self.keys):
             raise Refused(
                 HTTPStatus.FORBIDDEN, f"pages of {origin[:200]} may not call: add it to [serve] origins"
             )
 
-    def _who(self, headers: Mapping[str, str]) -> str:
-        if not self.keys:
-            return NOBODY
+    def _who(self, headers: Mapping[str, str], now: float, peer: str, tokens: bool) -> str:
         given = _given(headers)
         if given is None:
             raise Refused(HTTPStatus.UNAUTHORIZED, "give a key: Authorization: Bearer KEY")
@@ -115,11 +132,21 @@ class Doors:
         for key in self.keys:  # all of them, whether one fits or not: the time must not tell
             if hmac.compare_digest(given.encode(), key.encode()):
                 found = key
-        if found is None and given.startswith("stk_"):
-            found = self._stands_for(given.removeprefix("stk_"))
-        if found is None:
+        stands_for = self._stands_for(given.removeprefix("stk_")) if given.startswith("stk_") else None
+        known = found or stands_for
+        name = None if known is None else _name(known)
+        wrong = self._wrong.get(peer, deque())
+        if name is None or (peer, name) not in self._right:
+            # Who guesses must not learn that a guess was right; keys that are in use there stay good.
+            _check_count(wrong, self.requests_per_minute, now)
+        if name is None:
+            wrong.append(now)
+            _remember(self._wrong, peer, wrong)
             raise Refused(HTTPStatus.UNAUTHORIZED, "this key is not known here, or the token is too old")
-        return _name(found)
+        if found is None and not tokens:
+            raise Refused(HTTPStatus.FORBIDDEN, "a token is for calls: give the key itself")
+        _remember(self._right, (peer, name), None)
+        return name
 
     def _stands_for(self, token: str) -> str | None:
         for key in self.keys:
@@ -133,13 +160,51 @@ class Doors:
                 return key
         return None
 
-    def _count(self, name: str, now: float) -> None:
-        asked = self._asked.setdefault(name, deque())
-        while asked and now - asked[0] >= 60:
-            asked.popleft()
-        if len(asked) >= self.requests_per_minute:
-            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests in a minute")
-        asked.append(now)
+
+def _check_count(times: deque[float], most: int, now: float) -> None:
+    """Raises Refused where something happened too often in the last minute; older times are forgotten."""
+    while times and now - times[0] >= 60:
+        times.popleft()
+    if len(times) >= most:
+        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests in a minute")
+
+
+def _count(times: deque[float], most: int, now: float) -> None:
+    """Once more. Raises Refused."""
+    _check_count(times, most, now)
+    times.append(now)
+
+
+def _remember(table: OrderedDict[K, V], key: K, value: V) -> None:
+    """The newest are kept."""
+    table[key] = value
+    table.move_to_end(key)
+    while len(table) > PEERS_KEPT:
+        table.popitem(last=False)
+
+
+def _is_local(host: str) -> bool:
+    """Whether a `Host` header names this machine, whatever a name server says."""
+    name = host if host.endswith("]") else host.rsplit(":", 1)[0]
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _network(peer: str) -> str:
+    """Whose an address is: who has one of IPv6 has all of its /64."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return peer
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def _given(headers: Mapping[str, str]) -> str | None:

@@ -37,6 +37,8 @@ PAGE = {
     if file.name.endswith(".js")
 }
 """Files of the page by their path."""
+KEY_ONLY = ("/token", "/metrics")
+"""Where a token is not enough: it would renew itself for ever, and it is for calls alone."""
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -110,7 +112,13 @@ class Server:
                 return _json(
                     {"error": {"message": f"there is nothing at {path[:200]}"}}, HTTPStatus.NOT_FOUND
                 )
-            name = self.doors.admit(_plain(request.headers), time.monotonic())
+            peer = connection.remote_address
+            name = self.doors.admit(
+                _plain(request.headers),
+                time.monotonic(),
+                str(peer[0]) if peer else "",
+                tokens=path not in KEY_ONLY,
+            )
             if path == "/v1/realtime":
                 if request.headers.get("Upgrade", "").lower() != "websocket":
                     raise Refused(HTTPStatus.UPGRADE_REQUIRED, "connect with a WebSocket")
