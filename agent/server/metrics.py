@@ -17,7 +17,11 @@ STAGES = {
     "commit": ("speech_end_ms", "committed_ms"),
     "first_audio": ("committed_ms", "first_audio_ms"),
 }
-"""Stage: the two times of a turn's record that it lies between."""
+"""Stage: the two times of a turn's record that it lies between.
+
+Beside them there are `tool`, every call of one (a client's until its result is there), and
+`draft_after_tools`, the writing of a reply that has read results.
+"""
 
 
 class Metrics:
@@ -50,6 +54,7 @@ class Metrics:
 
     def watch(self, session: Session, tools: frozenset[str]) -> None:
         """Count what happens in a call. `tools`: names worth a label of their own (a client's are not)."""
+        unread: set[int] = set()  # turns with results that no reply has read yet
 
         def happened(event: events.Event) -> None:
             match event:
@@ -58,9 +63,14 @@ class Metrics:
                         self._turn(session.record.turns[-1])
                 case events.BargeIn():
                     self._barge_ins.inc()
-                case events.ToolFinished(name=name, error=error):
+                case events.ToolFinished(name=name, error=error, ms=ms, turn=turn):
                     label = name if name in tools else "other"
                     self._tools.labels(label, "error" if error else "ok").inc()
+                    self._stage.labels("tool").observe(ms / 1000)
+                    unread.add(turn)
+                case events.DraftReady(turn=turn, ms=ms) if turn in unread:
+                    self._stage.labels("draft_after_tools").observe(ms / 1000)
+                    unread.discard(turn)
                 case events.Failure(part=part):
                     self._failures.labels(part).inc()
 
