@@ -170,9 +170,9 @@ class ServeSettings(Section):
     requests_per_minute: Count = 60
     """Requests of one key in a minute; of an address with wrong keys, so many of these."""
     max_frame_bytes: Count = 1024 * 1024
-    """Longest WebSocket message."""
+    """Longest WebSocket message. A longer one is refused; one of over four times as much ends the call."""
     max_json_bytes: Count = 256 * 1024
-    """Longest JSON body of an HTTP request."""
+    """Longest event that brings no audio."""
     idle_timeout_s: Positive = 300.0
     """A connection on which nothing arrives for so long is closed."""
     record: Path | None = None

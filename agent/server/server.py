@@ -49,6 +49,10 @@ SECURITY = {
 }
 CLOSE_S = 10.0
 """At the end all calls may take so long to hang up."""
+OVERSIZE = 4
+"""A frame of up to so many times the longest is read, refused and forgotten; a longer one ends the call."""
+FRAMES_WAITING = 4
+"""Frames of a connection that may wait to be read, before no more are taken from the network."""
 
 
 @dataclass
@@ -85,7 +89,8 @@ class Server:
             process_request=self._request,
             select_subprotocol=_chosen,
             compression=None,
-            max_size=self.limits.frame,
+            max_size=OVERSIZE * self.limits.frame,
+            max_queue=FRAMES_WAITING,
             ping_interval=20,
             ping_timeout=20,
             close_timeout=2,
@@ -204,7 +209,10 @@ class Server:
                 return
             except ConnectionClosed:
                 return
-            if len(frame) > self.limits.json and not _is_audio(frame):
+            if _size(frame) > self.limits.frame:
+                wire.error(f"a frame has at most {self.limits.frame} bytes", "event_too_long")
+                continue
+            if _size(frame) > self.limits.json and not _is_audio(frame):
                 wire.error(f"an event has at most {self.limits.json} bytes", "event_too_long")
                 continue
             yield frame
@@ -212,6 +220,22 @@ class Server:
 
 def _is_audio(frame: str | bytes) -> bool:
     """Only audio may be longer than other events."""
+async def _hang_up(call: Connection, task: asyncio.Task[None] | None) -> None:
+    """End a call; one that does not end in time is broken off."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await call.session.hang_up()
+    except Exception as error:
+        log.warning("call %s does not end (%s): it is broken off", call.id, type(error).__name__)
+        if task is not None:
+            task.cancel()
+
+
+def _size(frame: str | bytes) -> int:
+    """Bytes on the wire."""
+    return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode())
+
+
     return isinstance(frame, str) and "input_audio_buffer.append" in frame[:200] + frame[-200:]
 
 
