@@ -90,17 +90,18 @@ async def serve(server: Server, host: str, port: int, as_json: bool, console: Co
     for each in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # no such signals on this system
             loop.add_signal_handler(each, stop.set)
-    try:
-        async with server.listening(host, port) as url:
-            if as_json:
-                print(json.dumps({"ready": True, "url": url}), flush=True)
-            console.print(f"ready: {url}   (/v1/realtime, /healthz, /metrics; Ctrl-C ends)", markup=False)
-            await stop.wait()
-            console.print("hanging up")
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --port"
-        ) from error
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(server.listening(host, port))
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --port"
+            ) from error
+        if as_json:
+            print(json.dumps({"ready": True, "url": url}), flush=True)
+        console.print(f"ready: {url}   (/v1/realtime, /healthz, /metrics; Ctrl-C ends)", markup=False)
+        await stop.wait()
+        console.print("hanging up")
 
 
 def _name(asked: str | None, model: object) -> str:

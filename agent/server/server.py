@@ -73,7 +73,7 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics | None = field(default_factory=Metrics)
     record: Path | None = None
-    _calls: dict[str, Connection] = field(default_factory=dict)
+    _calls: dict[str, tuple[Connection, asyncio.Task[None] | None]] = field(default_factory=dict)
     _names: dict[ServerConnection, str] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -97,10 +97,9 @@ class Server:
             server_header="Stretto",
         ) as listener:
             yield _url(listener, host)
-            async with asyncio.timeout(CLOSE_S):
-                async with asyncio.TaskGroup() as group:
-                    for call in list(self._calls.values()):
-                        group.create_task(call.session.hang_up())
+            async with asyncio.TaskGroup() as group:
+                for call, task in list(self._calls.values()):
+                    group.create_task(_hang_up(call, task))
 
     # ------------------------------------------------------------------ plain requests
 
@@ -160,6 +159,9 @@ class Server:
         except Exception:
             log.exception("a call broke off")
             await connection.close(1011, "the call broke off")
+        except asyncio.CancelledError:
+            connection.transport.abort()
+            raise
 
     async def _hold(self, connection: ServerConnection) -> None:
         assert connection.request is not None
@@ -172,7 +174,7 @@ class Server:
         if self.metrics is not None:
             self.metrics.watch(call.session, frozenset(tool.spec.name for tool in self.service.tools))
             self.metrics.sessions.inc()
-        self._calls[call.id] = call
+        self._calls[call.id] = call, asyncio.current_task()
         try:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._send(wire, connection))
@@ -218,8 +220,6 @@ class Server:
             yield frame
 
 
-def _is_audio(frame: str | bytes) -> bool:
-    """Only audio may be longer than other events."""
 async def _hang_up(call: Connection, task: asyncio.Task[None] | None) -> None:
     """End a call; one that does not end in time is broken off."""
     try:
@@ -236,6 +236,8 @@ def _size(frame: str | bytes) -> int:
     return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode())
 
 
+def _is_audio(frame: str | bytes) -> bool:
+    """Only audio may be longer than other events."""
     return isinstance(frame, str) and "input_audio_buffer.append" in frame[:200] + frame[-200:]
 
 
