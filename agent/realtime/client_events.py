@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -50,7 +51,7 @@ class NewItem(BaseModel):
     content: list[Part] = []
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | None = Field(default=None, max_length=100_000)
     output: str | None = None
 
     def text(self) -> str:
@@ -138,6 +139,8 @@ ClientEvent = (
     | CancelResponse
     | ClearOutput
 )
+DEEPEST = 64
+"""Lists and objects of an event may lie so deep in each other."""
 _EVENTS: TypeAdapter[ClientEvent] = TypeAdapter(Annotated[ClientEvent, Field(discriminator="type")])
 
 
@@ -151,6 +154,7 @@ def parse(text: str | bytes) -> tuple[ClientEvent, str | None]:
         raise RequestError("the frame is no JSON object", "invalid_json") from error
     if not isinstance(data, dict):
         raise RequestError("the frame is no JSON object", "invalid_json")
+    _check(data)
     try:
         event = _EVENTS.validate_python(data)
     except ValidationError as error:
@@ -162,10 +166,37 @@ def parse(text: str | bytes) -> tuple[ClientEvent, str | None]:
     return event, event.event_id
 
 
+def _check(data: dict[str, Any]) -> None:
+    """What Python's JSON reads and no other program could be sent is refused. Raises RequestError."""
+    inside: list[Any] = [data]
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for each in inside:
+            if isinstance(each, dict):
+                below += [*each, *each.values()]
+            elif isinstance(each, list):
+                below += each
+            elif isinstance(each, str) and not _has_utf8(each):
+                raise RequestError("a text has half of a surrogate pair: it is no Unicode", "invalid_text")
+            elif isinstance(each, float) and not math.isfinite(each):
+                raise RequestError("a number is none, or too large", "invalid_number")
+        inside = below
+        if not inside:
+            return
+    raise RequestError(f"lists and objects lie more than {DEEPEST} deep in each other", "nested_too_deeply")
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def event_id_of(text: str | bytes) -> str | None:
     """The id of an event that could not be parsed, if it has one."""
     try:
         name = json.loads(text).get("event_id")
     except (ValueError, RecursionError, AttributeError, UnicodeDecodeError):
         return None
-    return name[:512] if isinstance(name, str) else None
+    return name[:512] if isinstance(name, str) and _has_utf8(name) else None

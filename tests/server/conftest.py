@@ -45,15 +45,20 @@ class House:
     record: Any = None
     server: Server | None = None
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    def made(self) -> Server:
+        """The server, not yet listening."""
         service = Service(
             self.brain, self.ears, lambda speed: WireVoice(self.throat), self.options, self.tools,
             self.keep_tools, record=self.record,
         )  # fmt: skip
         self.server = Server(service, self.doors, self.limits, record=self.record)
+        return self.server
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        server = self.made()
         before = asyncio.all_tasks()
-        async with self.server.listening() as url:
+        async with server.listening() as url:
             yield url
         await asyncio.sleep(0.1)
         left = [task for task in asyncio.all_tasks() - before if not task.done()]
