@@ -51,7 +51,7 @@ def test_every_key_is_described_and_stands_on_the_page() -> None:
 
 
 def test_a_call_has_every_option_of_a_session_and_its_defaults() -> None:
-    left = {"system", "effort"} | {"rate", "respond"}  # at the top of the file; of the way in
+    left = {"system", "effort"} | {"rate", "respond", "tool_choice"}  # at the top of the file; of the way in
     options = {field.name for field in dataclasses.fields(SessionOptions)} - left
     assert set(CallSettings.model_fields) == options
     assert set(CannedSettings.model_fields) == {field.name for field in dataclasses.fields(Canned)}

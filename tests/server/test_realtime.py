@@ -362,7 +362,7 @@ def test_settings_that_cannot_be(house):
         ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed"),
         ({"tools": [LIGHT | {"name": "two words"}]}, "session.tools.0.name"),
         ({"tools": [LIGHT, LIGHT]}, None),
-        ({"tool_choice": "required"}, "session.tool_choice"),
+        ({"tool_choice": "perhaps"}, "session.tool_choice"),
         ({"type": "transcription"}, "session.type"),
     ]
 
