@@ -30,6 +30,7 @@ from stretto.agent.timeline import summary
 from stretto.audio.pcm import RATE, Int16
 from stretto.demo.caller_voice import AUDIBLE, CallerVoice
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedOK
 
 WIRE = 24_000
 FRAME_MS = 20
@@ -85,7 +86,10 @@ class Caller:
                     self.speech = None
                     self.ended = began + (count - 1) * FRAME_MS / 1000 + len(piece) / WIRE
             audio = base64.b64encode(np.clip(frame, -32768, 32767).astype("<i2").tobytes()).decode()
-            await self.socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+            try:
+                await self.socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+            except ConnectionClosedOK:
+                return  # the agent hung up
 
     async def hear(self) -> None:
         """Play at once what comes; the first audible sample of an answer counts."""
