@@ -119,7 +119,7 @@ class Doors:
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None or "*" in self.origins or origin in self.origins:
             return
-        if urlsplit(origin).netloc != host or not (_is_local(host) or self.keys):
+        if _netloc(origin) != host or not (_is_local(host) or self.keys):
             raise Refused(
                 HTTPStatus.FORBIDDEN, f"pages of {origin[:200]} may not call: add it to [serve] origins"
             )
@@ -130,7 +130,7 @@ class Doors:
             raise Refused(HTTPStatus.UNAUTHORIZED, "give a key: Authorization: Bearer KEY")
         found = None
         for key in self.keys:  # all of them, whether one fits or not: the time must not tell
-            if hmac.compare_digest(given.encode(), key.encode()):
+            if hmac.compare_digest(given.encode(errors="surrogateescape"), key.encode()):
                 found = key
         stands_for = self._stands_for(given.removeprefix("stk_")) if given.startswith("stk_") else None
         known = found or stands_for
@@ -181,6 +181,14 @@ def _remember(table: OrderedDict[K, V], key: K, value: V) -> None:
     table.move_to_end(key)
     while len(table) > PEERS_KEPT:
         table.popitem(last=False)
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an `Origin` header, if it is one."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_local(host: str) -> bool:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from weakref import WeakKeyDictionary
 
 from stretto.agent.realtime.connection import Connection, Service
 from stretto.agent.realtime.wire import TooSlow, Wire
@@ -74,7 +75,8 @@ class Server:
     metrics: Metrics | None = field(default_factory=Metrics)
     record: Path | None = None
     _calls: dict[str, tuple[Connection, asyncio.Task[None] | None]] = field(default_factory=dict)
-    _names: dict[ServerConnection, str] = field(default_factory=dict)
+    _names: WeakKeyDictionary[ServerConnection, str] = field(default_factory=WeakKeyDictionary)
+    """Who a connection is of, until its call begins; a handshake that fails has none."""
 
     @asynccontextmanager
     async def listening(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:

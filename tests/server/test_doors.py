@@ -117,6 +117,13 @@ def test_addresses_that_guess_do_not_fill_the_memory(monkeypatch):
     assert len(door._wrong) == len(door._right) == 5
 
 
+def test_a_key_of_other_letters_is_only_wrong():
+    """A header's bytes beyond ASCII come as halves of surrogate pairs."""
+    door = Doors(keys=["clé"])
+    assert status_of(lambda: door.admit(bearer("cl\udce9"), 0.0)) is HTTPStatus.UNAUTHORIZED
+    door.admit(bearer("cl\udcc3\udca9"), 0.0)
+
+
 @given(st.text(string.printable, max_size=80), st.integers(0, 60))
 def test_no_other_token_is_taken(text, place):
     door = Doors(keys=["key"], requests_per_minute=10**9)
@@ -140,6 +147,7 @@ def test_no_other_token_is_taken(text, place):
         ("https://voice.example", "voice.example", ["key"], True),
         ("https://evil.example", "voice.example", ["key"], False),
         ("null", "127.0.0.1:8080", [], False),
+        ("http://[", "127.0.0.1:8080", [], False),
         ("https://shop.example", "voice.example", ["key"], True),
     ],
 )
