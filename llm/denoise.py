@@ -3,17 +3,20 @@
 Every pass scores all positions at once; the first open one is committed, and those behind it while their best
 token is likelier than the threshold. The canvas is done as soon as everything up to the first committed end
 mark is committed; what lies behind it is never paid for. Calls take their values from the best path of
-their schema's automaton, so that they parse and validate after any number of passes.
+their schema's automaton, so that they parse and validate after any number of passes; how sure a value is,
+is its share among all calls that fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stretto.llm.constraints.marginals import marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.language_model import Effort
@@ -167,16 +170,14 @@ def write_call(
         if (expected := prior(canvas[:first])) is not None:
             log_probs[first] += expected
         fixed = [None if t == MASK else int(t) for t in canvas]
-        path = best_path(
-            log_probs,
-            automaton,
-            fixed,
-            state,
-            open_end=tokens_after > 0,
-            budget_after=tokens_after,
-            score_fill=True,
-        )
-        confidence = np.exp(log_probs[np.arange(size), path.tokens])
+        ends: dict[str, Any] = {
+            "open_end": tokens_after > 0,
+            "budget_after": tokens_after,
+            "score_fill": True,
+        }
+        path = best_path(log_probs, automaton, fixed, state, **ends)
+        # Sure beside what else the schema allows there, not beside what it forbids.
+        confidence = marginals(log_probs, automaton, path.tokens, fixed, state, **ends).astype(np.float32)
         open_ = canvas == MASK
         open_[path.length :] = False
         last = count == budget.passes or late()

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,23 @@ class TokenAutomaton:
 
     def tokens_of(self, token_class: int) -> Ints:
         return self.class_tokens[self.class_start[token_class] : self.class_start[token_class + 1]]
+
+    def classes_of(self, token: int) -> Ints:
+        """The classes that a token is in."""
+        order, tokens = self._by_token
+        found = order[np.searchsorted(tokens, token) : np.searchsorted(tokens, token, side="right")]
+        return np.searchsorted(self.class_start, found, side="right") - 1
+
+    @cached_property
+    def _by_token(self) -> tuple[Ints, Ints]:
+        """Places in `class_tokens` in the order of their tokens, and the tokens in that order."""
+        order = np.argsort(self.class_tokens, kind="stable")
+        return order, self.class_tokens[order]
+
+    @cached_property
+    def by_source(self) -> Ints:
+        """The edges in the order of their sources."""
+        return np.argsort(self.source, kind="stable")
 
     def allowed(self, state: int) -> Ints:
         """Sorted ids of the tokens that may follow in a state that is not final."""

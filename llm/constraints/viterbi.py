@@ -53,6 +53,19 @@ def best_path(
     short calls. Raises Infeasible, and ValueError for wrong shapes, ids out of range and NaN.
     """
     length = len(log_probs)
+    held = held_tokens(log_probs, automaton, fixed, state)
+    weights = _class_weights(log_probs, automaton, held, score_fill)
+    scores = _forward(weights, automaton, state)
+    goal = _goal(scores[length], automaton, open_end, budget_after)
+    states, classes = _backward(scores, weights, automaton, goal)
+    return _path(log_probs, automaton, held, states, classes)
+
+
+def held_tokens(
+    log_probs: NDArray[np.float32], automaton: TokenAutomaton, fixed: Sequence[int | None] | None, state: int
+) -> NDArray[np.int64]:
+    """[B]: the committed token of each position, -1 where there is none. Raises as `best_path` does."""
+    length = len(log_probs)
     if log_probs.ndim != 2 or log_probs.shape[1] < automaton.vocabulary_size:
         raise ValueError(
             f"log_probs has shape {log_probs.shape}, expected [canvas, {automaton.vocabulary_size} or more]"
@@ -66,11 +79,7 @@ def best_path(
             raise ValueError(f"fixed tokens must be None or 0 to {automaton.vocabulary_size - 1}")
     if not 0 <= state < automaton.states:
         raise ValueError(f"state {state} is none of the automaton's {automaton.states}")
-    weights = _class_weights(log_probs, automaton, held, score_fill)
-    scores = _forward(weights, automaton, state)
-    goal = _goal(scores[length], automaton, open_end, budget_after)
-    states, classes = _backward(scores, weights, automaton, goal)
-    return _path(log_probs, automaton, held, states, classes)
+    return held
 
 
 def _class_weights(
@@ -91,9 +100,8 @@ def _class_weights(
             best = log_probs[np.ix_(free, np.array(automaton.pads))].max(axis=1)
             weights[free, real] = np.maximum(best, FLOOR)
     for position in np.flatnonzero(held >= 0):
-        token = held[position]
-        places = np.flatnonzero(automaton.class_tokens == token)
-        weights[position, np.searchsorted(automaton.class_start, places, side="right") - 1] = 0.0
+        token = int(held[position])
+        weights[position, automaton.classes_of(token)] = 0.0
         if not automaton.pads or token in automaton.pads:
             weights[position, real] = 0.0
     return weights
