@@ -13,15 +13,19 @@ from stretto.agent.timeline import TurnRecord
 from stretto.llm.language_model import Canvas, Draft
 
 
-async def write(call: Call, turn: TurnRecord, key: Key, committed: asyncio.Event) -> Draft:
+async def write(
+    call: Call, turn: TurnRecord, key: Key, committed: asyncio.Event, revise: Draft | None = None
+) -> Draft:
     """A draft of the agent's side of a turn, kept as a speculation until it is `committed`.
+
+    `revise`: one for an earlier revision of the turn, of which what still holds is kept.
 
     Raises what the model raises, and RuntimeError where it ends without a draft.
     """
     options = call.options
     place = {"turn": key[0], "revision": key[1]}
     draft: Draft | None = None
-    items = cast(Any, call.conversation.draft(options.effort, options.draft_deadline_ms))
+    items = cast(Any, call.conversation.draft(options.effort, options.draft_deadline_ms, revise))
     # A generator that is left early must be closed here: it may hold the model.
     async with call.model, asyncio.timeout(options.model_timeout_s), aclosing(items):
         async for item in items:

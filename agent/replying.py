@@ -220,7 +220,7 @@ class Reply:
             async with self._thinking():
                 signal = await self._hear(text)
             self._owner.heard(self.key, text, signal.p_end)
-            draft = self._adopt(text) or await self._draft()
+            draft = self._adopt(text) or await self._draft(self._call.speculation.earlier(self.key))
         await self._converse(draft)
 
     @asynccontextmanager
@@ -290,10 +290,10 @@ class Reply:
             await self._call.catch_up()
         return await self._draft()
 
-    async def _draft(self) -> Draft | None:
+    async def _draft(self, revise: Draft | None = None) -> Draft | None:
         """Have the model write; None when the caller took the floor. Raises what the model raises."""
         async with asyncio.TaskGroup() as group:
-            self._work = group.create_task(write(self._call, self.record, self.key, self._committed))
+            self._work = group.create_task(write(self._call, self.record, self.key, self._committed, revise))
             if self._interrupted:
                 self._work.cancel()
         work, self._work = self._work, None

@@ -68,6 +68,11 @@ class Speculation:
         self.current.draft = old.draft
         return old.draft
 
+    def earlier(self, key: Key) -> Draft | None:
+        """The newest finished draft for an earlier revision of the turn: what `key`'s may begin from."""
+        old = self.finished
+        return old.draft if old is not None and old.key[0] == key[0] else None
+
     def drafted(self, key: Key, draft: Draft) -> bool:
         """A draft for `key` is finished; False if it is stale and must not be used."""
         if not self.is_current(key):

@@ -65,8 +65,16 @@ class _Turn:
 class Writing:
     """The state of one draft: tokens behind the history, forwards so far."""
 
-    def __init__(self, conversation: LocalConversation, budget: Budget, deadline: float | None) -> None:
+    def __init__(
+        self,
+        conversation: LocalConversation,
+        budget: Budget,
+        deadline: float | None,
+        revise: Sequence[int] = (),
+    ) -> None:
         self.c, self.budget, self.deadline = conversation, budget, deadline
+        self.old = list(revise)
+        """Tokens of a draft made for an earlier version of what was heard."""
         self.base = conversation.prompt()
         self.tools, self.must_call = conversation.callable()
         self.ids: list[int] = []
@@ -264,6 +272,11 @@ class LocalConversation:
         hidden = self.model.transformer.read(fresh, self.cache)
         return self._scored(ids, hidden[-1:])[-1]
 
+    def sync_all(self, ids: list[int], count: int) -> Tensor:
+        """`sync`; the scores behind each of the last `count` tokens (count, vocab)."""
+        fresh = self._roll_back(ids, count)
+        return self._scored(ids, self.model.transformer.read(fresh, self.cache)[-count:])
+
     def sync_and_draft(
         self, ids: list[int], canvas: Tensor, start: int, count: int = 1
     ) -> tuple[Tensor, Tensor]:
@@ -333,12 +346,13 @@ class LocalConversation:
     async def draft(
         self, effort: Effort = "medium", deadline_ms: float | None = None, revise: Draft | None = None
     ) -> AsyncIterator[Canvas | Settled | Draft]:
-        """Write a turn; see `Conversation.draft`. Also under `revise` it starts from an empty canvas."""
+        """Write a turn; see `Conversation.draft`. Only the sampler "verified" makes use of `revise`."""
         async with self._busy:
             began = time.monotonic()
             self.revision += 1
             deadline = None if deadline_ms is None else began + deadline_ms / 1000
-            writing = await self._run(lambda: self.model.writer(self, EFFORT[effort], deadline))
+            old = [t for segment in revise.segments for t in segment] if revise is not None else []
+            writing = await self._run(lambda: self.model.writer(self, EFFORT[effort], deadline, old))
             steps = writing.steps()
             while (item := await self._run(lambda: next(steps, None))) is not None:
                 yield item

@@ -121,7 +121,10 @@ class Conversation(Protocol):
         deadline_ms: float | None = None,
         revise: Draft | None = None,
     ) -> AsyncIterator[Canvas | Settled | Draft]:
-        """Write the agent's turn for what was heard so far; the last item is the `Draft`."""
+        """Write the agent's turn for what was heard so far; the last item is the `Draft`.
+
+        `revise`: a draft for an earlier version of it, of which what still holds may be kept.
+        """
         ...
 
     async def commit(self, draft: Draft, heard: str | None = None) -> None:

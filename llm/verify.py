@@ -18,7 +18,7 @@ from operator import mul
 import torch
 from stretto.llm.causal import CallPath, likeliest_word, no_words
 from stretto.llm.constraints.viterbi import best_path
-from stretto.llm.conversation import CALL_CANVAS, LONGEST_REPLY, SAY_CANVAS, Writing
+from stretto.llm.conversation import CALL_CANVAS, LONGEST_REPLY, LONGEST_TURN, SAY_CANVAS, Writing
 from stretto.llm.language_model import Canvas, Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
 from torch import Tensor
@@ -56,7 +56,40 @@ class VerifiedWriting(Writing):
 
     Every pass reads what was drafted, and drafts what comes next on a canvas behind the part of it that is
     likely to be right. What turns out right stays; one more token is always known from what was read.
+
+    A draft to be revised is read first, in one pass: what still follows from what was heard stays, and the
+    canvas begins where it does not. The words are the same as without it, the passes never more.
     """
+
+    _rows: Tensor | None = None
+    """Scores behind the history and behind each token of the old draft."""
+
+    def next_logits(self) -> Tensor:
+        """As `Writing.next_logits`; along the old draft it takes one pass for all places."""
+        if self.old and self._rows is None:
+            self.old = self.old[:LONGEST_TURN]
+            self.forwards += 1
+            self._rows = self.c.sync_all(self.base + self.old, len(self.old) + 1)
+        known = self._known()
+        return super().next_logits() if known is None else known
+
+    def _known(self) -> Tensor | None:
+        """The scores behind all that is written, where the old draft begins with it."""
+        if self._rows is None or self.ids != self.old[: len(self.ids)]:
+            return None
+        return self._rows[len(self.ids)]
+
+    def _still(self, row: Tensor, stays: Callable[[Tensor, int], bool]) -> tuple[Tensor, Proposal]:
+        """Write on along the old draft as long as its tokens stay, up to its next end mark.
+
+        `row`: the scores behind all that is written. Those behind the last token that stays, and what the old
+        draft has behind it.
+        """
+        tokens = _up_to_the_end(self.old[len(self.ids) :])
+        while tokens and stays(row, tokens[0]):
+            self.ids.append(tokens.pop(0))
+            row = self._rows[len(self.ids)]  # type: ignore[index]
+        return row, Proposal(tokens, [1.0] * len(tokens))
 
     def _words(self, start: int) -> Iterator[Canvas | Settled]:
         banned = no_words(bool(self.tools))
@@ -75,8 +108,15 @@ class VerifiedWriting(Writing):
                 return False
             return best == drafted or float(row[drafted] - row[best]) >= math.log(self.budget.accept)
 
-        (row,), scores = self._pass([], SAY_CANVAS, 0)
-        draft = proposed(scores)
+        known = self._known()
+        if known is None:
+            (row,), scores = self._pass([], SAY_CANVAS, 0)
+            draft = proposed(scores)
+        else:
+            row, draft = self._still(known, right)
+            if self.ids[-1] in (END, CALL):
+                yield self._shown(start)
+                return
         while True:
             yield self._shown(start, draft.tokens)
             if len(self.ids) - start >= LONGEST_REPLY - 1 or self.late():
@@ -108,8 +148,15 @@ class VerifiedWriting(Writing):
                 path.take(drafted)
             return same
 
-        (row,), scores = self._pass([], CALL_CANVAS, 0)
-        draft = _proposed_call(path, scores)
+        known = self._known()
+        if known is None:
+            (row,), scores = self._pass([], CALL_CANVAS, 0)
+            draft = _proposed_call(path, scores)
+        else:
+            row, draft = self._still(known, taken)
+            if path.finished:
+                yield self._shown(start)
+                return
         while True:
             yield self._shown(start, draft.tokens)
             following = path.take(path.likeliest(row, prior(self.ids[start:])))

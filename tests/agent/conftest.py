@@ -183,6 +183,8 @@ class ScriptedConversation:
         self._enter()
         try:
             self._owner.drafts += 1
+            if revise is not None:
+                self._owner.revised.append((self.words, revise.text))
             reply = self._owner.next_reply(self)
             for forward in (1, 2):
                 await asyncio.sleep(self._owner.pass_s)
@@ -227,6 +229,7 @@ class ScriptedModel:
     pass_s: float = 0.02
     p_end: float = 0.9
     drafts: int = 0
+    revised: list[tuple[str, str]] = field(default_factory=list)
     by_words: dict[str, Any] = field(default_factory=dict)
     conversation: ScriptedConversation | None = None
 

@@ -60,6 +60,7 @@ def test_a_pause_drops_the_draft_and_the_whole_turn_is_answered(cast):
     assert [e.text for e in stage.of(events.AgentSpeaking)] == ["At what time?"]
     assert len(stage.of(events.DraftDropped)) == 1
     assert [entry[1] for entry in stage.log if entry[0] == "commit"] == ["At what time?"]
+    assert stage.model.revised == [("book a table for four on friday", "Which day?")]
 
 
 def test_unfinished_words_wait_longer(cast):
