@@ -18,10 +18,9 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard $(shell git ls-files $(ROOMS
 demo: setup
 	$(BIN)/stretto demo --out demo/out
 
-# Two at a time: half of the tests wait for audio in real time. In order, else the longest file, which has
-# few tests, comes last and alone.
+# Two at a time: half of the tests wait for audio in real time.
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bars: setup
 	$(BIN)/python -m pytest -q -m bars
