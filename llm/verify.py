@@ -58,7 +58,8 @@ class VerifiedWriting(Writing):
     likely to be right. What turns out right stays; one more token is always known from what was read.
 
     A draft to be revised is read first, in one pass: what still follows from what was heard stays, and the
-    canvas begins where it does not. The words are the same as without it, the passes never more.
+    canvas begins where it does not. The words are the same as without it; a draft of which nothing stays can
+    cost a pass.
     """
 
     _rows: Tensor | None = None
