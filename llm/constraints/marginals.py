@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tokens import TokenAutomaton
-from .viterbi import Infeasible, held_tokens
+from .viterbi import Infeasible, forward, held_tokens, hold
 
 RULED_OUT = 1e-30
 """Probability that a token has at least, however sure the model is of others: the grammar alone rules out."""
@@ -43,7 +43,7 @@ def marginals(
         raise ValueError("log_probs contain NaN: the model's output is broken")
     weights = _masses(probs, automaton, held, score_fill)
     source, target, edge_class = automaton.source, automaton.target, automaton.token_class
-    before = _forward(weights, automaton, state)
+    before = forward(weights, automaton, state, _log_sums)
     goals = automaton.distance <= (budget_after if open_end else 0)
     behind = _backward(weights, automaton, goals)
     total = _log_sum(before[length][goals])
@@ -76,11 +76,7 @@ def _masses(
         weights[free, real] = 0.0
         if score_fill and automaton.pads:
             weights[free, real] = np.log(probs[np.ix_(free, np.array(automaton.pads))].max(axis=1))
-    for place in np.flatnonzero(held >= 0):
-        token = int(held[place])
-        weights[place, automaton.classes_of(token)] = 0.0
-        if not automaton.pads or token in automaton.pads:
-            weights[place, real] = 0.0
+    hold(weights, automaton, held)
     return weights
 
 
@@ -97,19 +93,6 @@ def _log_sums(values: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[
     counts = np.diff(np.append(first, len(values)))
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.add.reduceat(np.exp(values - np.repeat(base, counts)), first)) + base)
-
-
-def _forward(weights: NDArray[np.float64], automaton: TokenAutomaton, state: int) -> NDArray[np.float64]:
-    """[B + 1, states]: log-probability of all ways into each state."""
-    found = np.full((len(weights) + 1, automaton.states), -np.inf)
-    found[0, state] = 0.0
-    first = np.flatnonzero(np.diff(automaton.target, prepend=-1))
-    heads = automaton.target[first]
-    for place, row in enumerate(weights):
-        found[place + 1, heads] = _log_sums(
-            found[place, automaton.source] + row[automaton.token_class], first
-        )
-    return found
 
 
 def _backward(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,10 @@ from .tokens import TokenAutomaton
 
 FLOOR = -1e4
 """Log-probability of a token that the model rules out: the grammar alone decides what is impossible."""
+
+
+Join = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+"""Values and where their segments begin -> one value a segment."""
 
 
 class Infeasible(ValueError):
@@ -55,7 +59,7 @@ def best_path(
     length = len(log_probs)
     held = held_tokens(log_probs, automaton, fixed, state)
     weights = _class_weights(log_probs, automaton, held, score_fill)
-    scores = _forward(weights, automaton, state)
+    scores = forward(weights, automaton, state)
     goal = _goal(scores[length], automaton, open_end, budget_after)
     states, classes = _backward(scores, weights, automaton, goal)
     return _path(log_probs, automaton, held, states, classes)
@@ -99,23 +103,30 @@ def _class_weights(
         if score_fill and automaton.pads:
             best = log_probs[np.ix_(free, np.array(automaton.pads))].max(axis=1)
             weights[free, real] = np.maximum(best, FLOOR)
+    hold(weights, automaton, held)
+    return weights
+
+
+def hold(weights: NDArray[np.float64], automaton: TokenAutomaton, held: NDArray[np.int64]) -> None:
+    """Let at a committed position nothing but its token pass: its classes, and the fill if it is one."""
     for position in np.flatnonzero(held >= 0):
         token = int(held[position])
         weights[position, automaton.classes_of(token)] = 0.0
         if not automaton.pads or token in automaton.pads:
-            weights[position, real] = 0.0
-    return weights
+            weights[position, automaton.classes] = 0.0
 
 
-def _forward(weights: NDArray[np.float64], automaton: TokenAutomaton, state: int) -> NDArray[np.float64]:
-    """[B + 1, states]: score of the best path into each state."""
+def forward(
+    weights: NDArray[np.float64], automaton: TokenAutomaton, state: int, join: Join = np.maximum.reduceat
+) -> NDArray[np.float64]:
+    """[B + 1, states]: score of the ways into each state, joined: of the best one, if not told otherwise."""
     scores = np.full((len(weights) + 1, automaton.states), -np.inf)
     scores[0, state] = 0.0
     first = np.flatnonzero(np.diff(automaton.target, prepend=-1))
     heads = automaton.target[first]
     source, token_class = automaton.source, automaton.token_class
     for position, row in enumerate(weights):
-        scores[position + 1, heads] = np.maximum.reduceat(scores[position, source] + row[token_class], first)
+        scores[position + 1, heads] = join(scores[position, source] + row[token_class], first)
     return scores
 
 
