@@ -10,7 +10,7 @@ from stretto.tools.declared import DeclaredTool
 
 
 def client_tools(declared: Sequence[FunctionTool]) -> list[DeclaredTool]:
-    """What the session is to offer. Raises RequestError for a schema that no model can be held to."""
+    """What the session is to offer; a schema that no model can be held to is refused when it is offered."""
     return [DeclaredTool(each.name, each.description, each.parameters) for each in declared]
 
 
