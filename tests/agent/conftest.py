@@ -25,14 +25,15 @@ from stretto.llm.language_model import AUTO, Call, Canvas, Draft, Settled, ToolC
 
 
 class VirtualSelector(selectors.DefaultSelector):
-    """Never waits for time: the clock jumps to the next timer. Waits for threads when there is none."""
+    """Never waits for time: the clock jumps to the next timer. Waits for threads, whose work takes no time."""
 
     now = 0.0
+    threads = 0
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
             return super().select(5.0)
-        ready = super().select(0)
+        ready = super().select(5.0 if self.threads and timeout > 0 else 0)
         if not ready and timeout > 0:
             self.now += timeout
         return ready
@@ -47,6 +48,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return 100.0 + self._virtual.now
+
+    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> Any:
+        future = super().run_in_executor(executor, function, *args)
+        self._virtual.threads += 1
+        future.add_done_callback(self._one_less)
+        return future
+
+    def _one_less(self, _: Any) -> None:
+        self._virtual.threads -= 1
 
 
 def run_virtual(coroutine: Coroutine[Any, Any, Any]) -> Any:
