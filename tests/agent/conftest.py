@@ -25,7 +25,7 @@ from stretto.llm.language_model import AUTO, Call, Canvas, Draft, Settled, ToolC
 
 
 class VirtualSelector(selectors.DefaultSelector):
-    """Never waits for time: the clock jumps to the next timer. Waits for threads, whose work takes no time."""
+    """Never waits for time: the clock jumps to the next timer. It stands still while a thread works."""
 
     now = 0.0
     threads = 0
