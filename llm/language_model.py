@@ -59,6 +59,32 @@ class ToolChoice:
 AUTO = ToolChoice()
 
 
+class Busy(RuntimeError):
+    """The model has as many requests as it takes; the message says when to try again."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What a reply keeps to at every step of being written; no filter behind it.
+
+    `never`: phrases that it does not hold, in any case of letters. `required`: phrases that it holds, word by
+    word. `most_seconds`: how long it may take to be spoken, estimated from its characters. `most_tokens`: of the
+    whole turn. `schema`: the words are the JSON text of a value of this schema, nothing else. With a
+    `temperature` above 0 tokens are drawn instead of chosen, the same ones for the same `seed`.
+    """
+
+    never: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    most_seconds: float | None = None
+    most_tokens: int | None = None
+    schema: Mapping[str, Any] | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+
+FREE = Steering()
+
+
 @dataclass(frozen=True)
 class TurnSignal:
     """What the causal stream says after the words heard so far (probabilities, 0..1).
