@@ -68,8 +68,8 @@ class Steering:
     """What a reply keeps to at every step of being written; no filter behind it.
 
     `never`: phrases that it does not hold, in any case of letters. `required`: phrases that it holds, word by
-    word. `most_seconds`: how long it may take to be spoken, estimated from its characters. `most_tokens`: of the
-    whole turn. `schema`: the words are the JSON text of a value of this schema, nothing else. With a
+    word. `most_seconds`: how long it may take to be spoken, estimated from its characters. `most_tokens`: of
+    the whole turn. `schema`: the words are the JSON text of a value of this schema, nothing else. With a
     `temperature` above 0 tokens are drawn instead of chosen, the same ones for the same `seed`.
     """
 
