@@ -5,41 +5,42 @@ It is what a canvas is compared with, and how a purely autoregressive twin of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stretto.llm.constraints.tokens import TokenAutomaton
-from stretto.llm.conversation import LONGEST_CALL, LONGEST_REPLY, LONGEST_STRING, Writing
-from stretto.llm.language_model import Canvas, Settled, ToolSpec
+from stretto.llm.engine import Job
+from stretto.llm.language_model import Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MARKS
+from stretto.llm.writing import LONGEST_CALL, LONGEST_STRING, Writing
 from torch import Tensor
 
 
 class CausalWriting(Writing):
     """A draft written greedily from left to right; calls keep to the automaton of their schema."""
 
-    def _words(self, start: int) -> Iterator[Canvas | Settled]:
+    def _words(self, start: int) -> Job[None]:
         banned = no_words(bool(self.tools))
         while True:
-            row = self.next_logits()
-            full = len(self.ids) - start >= LONGEST_REPLY - 1 or self.late()
-            self.ids.append(END if full else likeliest_word(row, banned))
-            yield self._shown(start)
+            row = yield from self.next_logits()
+            full = len(self.ids) - start >= self.longest - 1 or self.late()
+            self.ids.append(END if full else likeliest_word(self.drawn(row, len(self.ids)), banned))
+            self.emit(self._shown(start))
             if self.ids[-1] in (END, CALL):
                 return
             if text := self.c.decode(self.ids[start:]):
-                yield Settled(text)
+                self.emit(Settled(text))
 
-    def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
+    def _arguments(self, start: int, tool: ToolSpec) -> Job[None]:
         path = CallPath(self.c.model.vocabulary.compile(tool.parameters))
         prior = self._prior(tool)
         while not path.finished:
-            row = self.next_logits()
+            row = yield from self.next_logits()
+            row = self.drawn(row, len(self.ids))
             self.ids.append(path.take(path.likeliest(row, prior(self.ids[start:]))))
-            yield self._shown(start)
+            self.emit(self._shown(start))
 
 
 def no_words(call_allowed: bool) -> list[int]:

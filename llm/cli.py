@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from stretto.llm.denoise import EFFORT
+from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT
 from stretto.llm.train.presets import PRESETS, PresetError
 
 
@@ -45,7 +45,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score = commands.add_parser("eval", help="scores on dialogues: calls, routing, replies, ends of turns")
     _add_replay_flags(score)
     score.add_argument("--mode", default="canvas", choices=("canvas", "causal"))
-    score.add_argument("--sampler", default="verified", choices=("threshold", "verified"), help="of a canvas")
+    score.add_argument(
+        "--sampler", default="verified", choices=("verified", *CANVAS_SAMPLERS), help="of a canvas"
+    )
     score.add_argument("--effort", default="medium", choices=tuple(EFFORT))
     score.set_defaults(run=run_eval)
     own = commands.add_parser("own", help="dialogues with the model's own turns beside the true ones")

@@ -6,16 +6,13 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from stretto.llm.constraints.call_text import parse_call
-from stretto.llm.denoise import EFFORT, Budget, Pass, write_call, write_words
+from stretto.llm.engine import Forward, Job, Priority, Request
 from stretto.llm.format import (
     Segment,
     message_segments,
@@ -26,32 +23,28 @@ from stretto.llm.format import (
 )
 from stretto.llm.language_model import (
     AUTO,
-    Call,
+    FREE,
     Canvas,
     Draft,
     Effort,
     Settled,
+    Steering,
     ToolChoice,
     ToolSpec,
     TurnSignal,
 )
-from stretto.llm.spans import SpanPrior
-from stretto.llm.tokenizer import CALL, END, MASK, SAY
+from stretto.llm.samplers import EFFORT
+from stretto.llm.tokenizer import CALL, END, SAY
+from stretto.llm.writing import CALL_CANVAS, LONGEST_CALL, LONGEST_REPLY, LONGEST_TURN
 from torch import Tensor
 
 if TYPE_CHECKING:
     from stretto.llm.local import LocalModel
 
-T = TypeVar("T")
-
-SAY_CANVAS, CALL_CANVAS = 16, 32
-LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
-"""Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
-LONGEST_STRING = 40
-"""Tokens of one free string or number in a call, where the causal mode writes or checks it: a model that has
-lost its way in one is led out of it."""
 LONGEST_WORDS = 256
 """Tokens kept of one turn of the caller (the last ones)."""
+MOST_SHOWN = 64
+"""Canvases and settled words that wait for who follows a draft; beyond them the oldest are left out."""
 
 
 @dataclass
@@ -60,162 +53,6 @@ class _Turn:
 
     segments: list[Segment]
     draft: int | None = None
-
-
-class Writing:
-    """The state of one draft: tokens behind the history, forwards so far."""
-
-    def __init__(
-        self,
-        conversation: LocalConversation,
-        budget: Budget,
-        deadline: float | None,
-        revise: Sequence[int] = (),
-    ) -> None:
-        self.c, self.budget, self.deadline = conversation, budget, deadline
-        self.old = list(revise)
-        """Tokens of a draft made for an earlier version of what was heard."""
-        self.base = conversation.prompt()
-        self.tools, self.must_call = conversation.callable()
-        self.ids: list[int] = []
-        self.segments: list[Segment] = []
-        self.text = ""
-        self.calls: list[Call] = []
-        self.forwards = 0
-        self._scores: Tensor | None = None
-        """Of the pass before over the same canvas."""
-
-    def late(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
-    def next_logits(self) -> Tensor:
-        """The causal head's scores behind everything written so far."""
-        self.forwards += 1
-        self._scores = None
-        return self.c.sync(self.base + self.ids)
-
-    def forward(self, canvas: Tensor) -> Tensor:
-        """Scores (n, vocab) of a canvas (n,) behind everything read; the passes of one follow each other."""
-        self.forwards += 1
-        model = self.c.model.transformer
-        canvas = canvas.to(model.embed_tokens.weight.device)
-        belief = None
-        if model.config.self_conditioning and self._scores is not None:
-            belief = model.believed(self._scores) * (canvas == MASK)[:, None]
-        scores = model.logits(model.write(canvas, self.c.cache, belief))
-        if model.config.self_conditioning:
-            self._scores = scores.clone()  # what is returned is changed by those who choose from it
-        return scores.float().cpu()
-
-    def steps(self) -> Iterator[Canvas | Settled]:
-        """Write the whole turn; every item is one forward or follows from it."""
-        logits = self.next_logits()
-        speak = not self.tools or (not self.must_call and bool(logits[SAY] >= logits[CALL]))
-        self.ids.append(SAY if speak else CALL)
-        more = True
-        if speak:
-            more = yield from self._say()
-        while more and len(self.ids) < LONGEST_TURN:
-            more = yield from self._call()
-
-    def _say(self) -> Generator[Canvas | Settled, None, bool]:
-        """A reply; True if a call follows it."""
-        start = len(self.ids)
-        head = self.ids[start - 1 :]
-        yield from self._words(start)
-        self.text = self.c.decode(self.ids[start:])
-        self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
-        return self.ids[-1] == CALL
-
-    def _words(self, start: int) -> Iterator[Canvas | Settled]:
-        """The words of a reply up to its end mark, canvas after canvas."""
-        while True:
-            self.next_logits()
-            for step in write_words(self.forward, SAY_CANVAS, self.budget, self.late, bool(self.tools)):
-                yield self._canvas(step)
-                text = self.c.decode(self.ids[start:] + list(step.canvas[: step.settled]))
-                if text:
-                    yield Settled(text)
-            self.ids += takewhile(lambda t: t != MASK, step.canvas[: step.length])
-            closed = self.ids[-1] in (END, CALL)
-            if not closed and len(self.ids) - start >= LONGEST_REPLY:
-                self.ids.append(END)
-                closed = True
-            if closed:
-                return
-
-    def _call(self) -> Generator[Canvas | Settled, None, bool]:
-        """One call; True if another follows."""
-        first = not self.segments
-        begin = len(self.ids)
-        tool = self._choose_tool()
-        start = len(self.ids)
-        yield from self._arguments(start, tool)
-        if self.must_call and len(self.tools) == 1 and self.ids[-1] == CALL:
-            self.ids[-1] = END  # the one tool that may be called is called once
-        self.tools = self.c.tools  # a choice is met by one call: what follows it is free
-        head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
-        self.segments.append(Segment("call", head, tuple(self.ids[start:])))
-        _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
-        self.calls.append(
-            Call(f"call_{self.c.name}_{self.c.revision}_{len(self.calls)}", tool.name, arguments)
-        )
-        return self.ids[-1] == CALL
-
-    def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
-        """The arguments of a call up to its end mark, canvas after canvas."""
-        automaton = self.c.model.vocabulary.compile(tool.parameters)
-        state, left = 0, LONGEST_CALL
-        expected = self._prior(tool)
-
-        def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
-            return expected([*self.ids[start:], *written.tolist()])
-
-        while True:
-            self.next_logits()
-            size = min(CALL_CANVAS, left)
-            left -= size
-            for step in write_call(self.forward, size, self.budget, automaton, state, left, self.late, prior):
-                yield self._canvas(step)
-            self.ids += step.canvas[: step.length]
-            if step.state is None or automaton.is_final(step.state):
-                return
-            state = step.state
-
-    def _prior(self, tool: ToolSpec) -> Callable[[list[int]], NDArray[np.float32] | None]:
-        """In free strings words of the conversation are preferred; given the arguments written so far."""
-        tokenizer = self.c.model.tokenizer
-        spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
-        properties = tool.parameters.get("properties", {})
-        return lambda written: spans.of(tokenizer.decode(written), properties)
-
-    def _choose_tool(self) -> ToolSpec:
-        """Down the tree of tool names, asking the causal head where two names part."""
-        tokenizer = self.c.model.tokenizer
-        brace = tokenizer.encode('{"')[0]
-        names = {(*tokenizer.encode(t.name), brace): t for t in self.tools}
-        at: tuple[int, ...] = ()
-        while True:
-            options = {n[len(at)] for n in names if n[: len(at)] == at}
-            if len(options) == 1:
-                token = options.pop()
-            else:
-                logits = self.next_logits()
-                token = max(sorted(options), key=lambda t: float(logits[t]))
-            if token == brace:
-                return names[(*at, brace)]
-            at += (token,)
-            self.ids.append(token)
-
-    def _shown(self, start: int, draft: Sequence[int] = ()) -> Canvas:
-        """What is settled, and what is only drafted as well."""
-        tokens = [*self.ids[start:], *draft]
-        return self._canvas(Pass(tuple(tokens), len(self.ids) - start, False, len(tokens)))
-
-    def _canvas(self, step: Pass) -> Canvas:
-        show = self.c.model.tokenizer.show
-        tokens = tuple(None if t == MASK else show(t) for t in step.canvas[: step.length])
-        return Canvas(tokens, self.forwards)
 
 
 class LocalConversation:
@@ -231,11 +68,12 @@ class LocalConversation:
         self._system = system_segment(model.tokenizer, system, tools)
         self._context = max(model.context, len(self._system.ids) + LONGEST_TURN + LONGEST_WORDS)
         longest = self._context + LONGEST_TURN + LONGEST_REPLY + LONGEST_CALL + CALL_CANVAS
-        self.cache = model.transformer.new_cache(longest)
+        self.cache = model.transformer.new_cache(longest, at_once=False)
         self._turns: list[_Turn] = []
         self._pending: Segment | None = None
-        self._read: list[int] = []
-        self._last: Tensor | None = None
+        self._known: tuple[list[int], Tensor] | None = None
+        """What was read last, and the scores (vocab,) behind it."""
+        self._request: Request[None] | None = None
         self._names: dict[str, str] = {}
         self._busy = asyncio.Lock()
         self._closed = False
@@ -264,47 +102,20 @@ class LocalConversation:
         tools = self.choice.among(self.tools, after_result)
         return tools, self.choice.forces(after_result)
 
-    def sync(self, ids: list[int]) -> Tensor:
-        """Make the cache hold exactly `ids`; rolls back to the common prefix, reads the rest."""
-        if self._last is not None and self._read == ids:
-            return self._last
-        fresh = self._roll_back(ids)
-        hidden = self.model.transformer.read(fresh, self.cache)
-        return self._scored(ids, hidden[-1:])[-1]
+    def read(self, ids: list[int], count: int = 1) -> Job[Tensor]:
+        """Make the cache hold exactly `ids`; the scores (count, vocab) behind each of the last tokens.
 
-    def sync_all(self, ids: list[int], count: int) -> Tensor:
-        """`sync`; the scores behind each of the last `count` tokens (count, vocab)."""
-        fresh = self._roll_back(ids, count)
-        return self._scored(ids, self.model.transformer.read(fresh, self.cache)[-count:])
-
-    def sync_and_draft(
-        self, ids: list[int], canvas: Tensor, start: int, count: int = 1
-    ) -> tuple[Tensor, Tensor]:
-        """`sync`, and in the same pass a canvas that stands at `start`; see `Transformer.read_and_write`.
-
-        Scores behind each of the last `count` tokens (count, vocab), and of the canvas (n, vocab).
+        Takes no pass where just that was read last.
         """
-        fresh = self._roll_back(ids, count)
-        transformer = self.model.transformer
-        hidden, drafted = transformer.read_and_write(fresh, canvas.to(fresh.device), self.cache, start)
-        return self._scored(ids, hidden[-count:]), transformer.logits(drafted).float().cpu()
+        if count == 1 and self._known is not None and self._known[0] == ids:
+            return self._known[1][None]
+        scores = yield Forward(self.cache, ids, count)
+        self.remember(ids, scores.read)
+        return scores.read
 
-    def _roll_back(self, ids: list[int], least: int = 1) -> Tensor:
-        """Forget what does not begin `ids`; the tokens still to be read, the last `least` in any case."""
-        same = 0
-        for a, b in zip(self._read, ids[:-least], strict=False):
-            if a != b:
-                break
-            same += 1
-        self.cache.crop(same)
-        self._read, self._last = ids[:same], None
-        return torch.tensor(ids[same:], device=self.model.transformer.embed_tokens.weight.device)
-
-    def _scored(self, ids: list[int], hidden: Tensor) -> Tensor:
-        """Scores behind the last tokens read, by their hidden states."""
-        scores = self.model.transformer.logits(hidden).float().cpu()
-        self._read, self._last = list(ids), scores[-1]
-        return scores
+    def remember(self, ids: list[int], scores: Tensor) -> None:
+        """`scores` (count, vocab) of the last tokens of `ids` are known."""
+        self._known = (ids, scores[-1]) if len(scores) else None
 
     def words(self, draft: str = "") -> list[str]:
         """All that was said and returned so far, and `draft`."""
@@ -316,11 +127,6 @@ class LocalConversation:
         """Text of ids without marks, trimmed."""
         return self.model.tokenizer.decode(list(ids)).strip()
 
-    async def _run(self, job: Callable[[], T]) -> T:
-        if self._closed:
-            raise RuntimeError("the conversation is closed; open another one")
-        return await asyncio.get_running_loop().run_in_executor(self.model.worker, job)
-
     # -- the seam -----------------------------------------------------------------------------------
 
     async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
@@ -329,33 +135,53 @@ class LocalConversation:
             words = f"{stable} {tentative}".strip()
             heard = user_segment(self.model.tokenizer, words)
             self._pending = replace(heard, body=heard.body[-LONGEST_WORDS:])
-            return await self._run(self._signal)
+            self._check()
+            return await self.model.engine.run(self._signal())
 
-    def _signal(self) -> TurnSignal:
+    def _signal(self) -> Job[TurnSignal]:
         prompt = self.prompt()
         bare = len(prompt) - 1
         stops = self.model.stops
         while prompt[bare - 1] in stops:
             bare -= 1
         # A recogniser writes a full stop at every pause: what counts is whether one (or the end) is due.
-        nexts = torch.softmax(self.sync(prompt[:bare]), -1)
-        p_end = float(nexts[[END, *stops]].sum())
-        routing = torch.softmax(self.sync(prompt)[[SAY, CALL]], -1)
+        ends = yield from self.read(prompt[:bare])
+        p_end = float(torch.softmax(ends[-1], -1)[[END, *stops]].sum())
+        behind = yield from self.read(prompt)
+        routing = torch.softmax(behind[-1][[SAY, CALL]], -1)
         return TurnSignal(p_end, float(routing[0]), float(routing[1]))
 
     async def draft(
-        self, effort: Effort = "medium", deadline_ms: float | None = None, revise: Draft | None = None
+        self,
+        effort: Effort = "medium",
+        deadline_ms: float | None = None,
+        revise: Draft | None = None,
+        steering: Steering = FREE,
+        speculative: bool = False,
     ) -> AsyncIterator[Canvas | Settled | Draft]:
-        """Write a turn; see `Conversation.draft`. Only the sampler "verified" makes use of `revise`."""
+        """Write a turn; see `Conversation.draft`. Only the sampler "verified" makes use of `revise`.
+
+        Raises Busy where the engine has too many requests. Left early, it takes part in no further pass.
+        """
         async with self._busy:
+            self._check()
             began = time.monotonic()
             self.revision += 1
             deadline = None if deadline_ms is None else began + deadline_ms / 1000
             old = [t for segment in revise.segments for t in segment] if revise is not None else []
-            writing = await self._run(lambda: self.model.writer(self, EFFORT[effort], deadline, old))
-            steps = writing.steps()
-            while (item := await self._run(lambda: next(steps, None))) is not None:
-                yield item
+            shown = _Shown()
+            writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, steering)
+            priority = Priority.SPECULATION if speculative else Priority.DUE
+            self._request = self.model.engine.submit(writing.turn(), priority)
+            done = asyncio.wrap_future(self._request.future)
+            done.add_done_callback(shown.end)
+            try:
+                async for item in shown:
+                    yield item
+                await done
+            finally:
+                done.cancel()
+                self._request = None
             yield Draft(
                 writing.text,
                 tuple(writing.calls),
@@ -365,6 +191,11 @@ class LocalConversation:
                 len(writing.ids),
                 tuple(s.ids for s in writing.segments),
             )
+
+    def hurry(self) -> None:
+        """A draft that is being written as a speculation is due from now on; see `Conversation.hurry`."""
+        if self._request is not None:
+            self._request.hurry()
 
     async def commit(self, draft: Draft, heard: str | None = None) -> None:
         """Put a draft into the history, or correct what it holds of it; see `Conversation.commit`."""
@@ -413,12 +244,42 @@ class LocalConversation:
             self._turns.append(_Turn([self._pending]))
             self._pending = None
 
+    def _check(self) -> None:
+        if self._closed:
+            raise RuntimeError("the conversation is closed; open another one")
+
     def close(self) -> None:
         """Free the cache; later calls raise."""
         self._closed = True
-        with contextlib.suppress(RuntimeError):  # the model itself may be closed already
-            self.model.worker.submit(self._free)
+        if self._request is not None:
+            self._request.future.cancel()
+        # In the engine's thread: a pass that still runs is finished first.
+        self.model.engine.post(lambda: self.model.engine.pool.forget(self.cache))
 
-    def _free(self) -> None:
-        # In the worker thread: a forward that still runs is finished first.
-        self.cache, self._read, self._last = self.model.transformer.new_cache(0), [], None
+
+class _Shown:
+    """What a draft shows, from the engine's thread to who follows it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Canvas | Settled] = deque(maxlen=MOST_SHOWN)
+        self._ready = asyncio.Event()
+        self._ended = False
+
+    def put(self, item: Canvas | Settled) -> None:
+        self._items.append(item)
+        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    def end(self, _: object) -> None:
+        self._ended = True
+        self._ready.set()
+
+    async def __aiter__(self) -> AsyncIterator[Canvas | Settled]:
+        while True:
+            while self._items:
+                yield self._items.popleft()
+            if self._ended:
+                return
+            await self._ready.wait()
+            self._ready.clear()

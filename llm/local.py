@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from stretto.llm.causal import CausalWriting
 from stretto.llm.checkpoint import EMBEDDED, CheckpointError, find_device, load
 from stretto.llm.constraints.tokens import TokenVocabulary
-from stretto.llm.conversation import LocalConversation, Writing
-from stretto.llm.language_model import AUTO, ToolChoice, ToolSpec
+from stretto.llm.conversation import LocalConversation
+from stretto.llm.engine import Engine, Limits
+from stretto.llm.language_model import AUTO, Steering, ToolChoice, ToolSpec
+from stretto.llm.samplers import CANVAS_SAMPLERS, Budget
 from stretto.llm.spans import Pieces
-from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
+from stretto.llm.tokenizer import CALL, END, MASK, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
 from stretto.llm.verify import VerifiedWriting
+from stretto.llm.writing import Emit, Writing
 
-Sampler = Literal["threshold", "verified", "causal"]
-"""A turn is written canvas by canvas, by confidence or checked by the causal mode; or token by token."""
-WRITERS: dict[Sampler, type[Writing]] = {
-    "threshold": Writing,
-    "verified": VerifiedWriting,
-    "causal": CausalWriting,
-}
+Sampler = Literal["verified", "threshold", "entropy", "remasking", "fixed", "causal"]
+"""By canvases that the causal mode checks, by what canvases are sure of (`CANVAS_SAMPLERS`), by the token."""
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 
 def fast_dtype(device: str) -> torch.dtype:
@@ -39,14 +37,15 @@ def fast_dtype(device: str) -> torch.dtype:
 class LocalModel:
     """Weights that hold conversations in this process.
 
-    All forwards run in one worker thread, never on the event loop. `context`: tokens a conversation
-    keeps; older turns are dropped, the system text and the tools stay. `sampler`: see `Sampler`. Raises
-    CheckpointError.
+    All forwards run in the thread of its engine, never on the event loop. `context`: tokens a conversation
+    keeps; older turns are dropped, the system text and the tools stay. `sampler`: see `Sampler`. `limits`: of
+    the engine. Raises CheckpointError.
     """
 
     def __init__(
         self, folder: str | Path | None = None, *, device: str = "cpu", threads: int = 1, context: int = 1024,
         model: Transformer | None = None, tokenizer: Tokenizer | None = None, sampler: Sampler = "verified",
+        limits: Limits | None = None,
     ) -> None:  # fmt: skip
         device = find_device(device)
         torch.set_num_threads(threads)
@@ -60,8 +59,8 @@ class LocalModel:
                 "together; use a model that was trained with this tokenizer"
             )
         self.context = context
-        self.writer = WRITERS[sampler]
-        self.worker = ThreadPoolExecutor(1, "stretto-llm")
+        self.sampler: Sampler = sampler
+        self.engine = Engine(self.transformer, MASK, limits)
 
     @cached_property
     def vocabulary(self) -> TokenVocabulary:
@@ -87,6 +86,23 @@ class LocalModel:
             self.vocabulary.compile(tool.parameters)
         return LocalConversation(self, system, tools, choice)
 
+    def writer(
+        self,
+        conversation: LocalConversation,
+        budget: Budget,
+        deadline: float | None,
+        emit: Emit,
+        revise: Sequence[int],
+        steering: Steering,
+    ) -> Writing:
+        """What writes a turn, by this model's sampler."""
+        if self.sampler == "verified":
+            return VerifiedWriting(conversation, budget, deadline, emit, revise, steering=steering)
+        if self.sampler == "causal":
+            return CausalWriting(conversation, budget, deadline, emit, steering=steering)
+        sampler = CANVAS_SAMPLERS[self.sampler](budget)
+        return Writing(conversation, budget, deadline, emit, (), sampler, steering)
+
     def close(self) -> None:
-        """Stop the worker thread; a forward that runs is finished first."""
-        self.worker.shutdown(wait=True, cancel_futures=True)
+        """Stop the engine's thread; a pass that runs is finished first."""
+        self.engine.close()

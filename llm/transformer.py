@@ -8,13 +8,15 @@ canvas sees the clean tokens strictly before its first position and nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import cast
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from stretto.llm.cache import KVCache
 from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -44,26 +46,21 @@ class Config:
     """Open places of a canvas also take in what the pass before believed of them (`Transformer.believed`)."""
 
 
-class KVCache:
-    """Keys and values of one conversation: (layers, kv_heads, capacity, head_width) each."""
+@dataclass
+class Row:
+    """One dialogue's share of a pass: tokens whose keys go behind those of its cache, in this order.
 
-    def __init__(self, config: Config, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
-        shape = (config.layers, 1, config.kv_heads, capacity, config.head_width)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.tokens = torch.zeros(capacity, dtype=torch.long, device=device)
-        self.length = 0
+    `ids` (n,) stand at the places `positions` (n,) of the dialogue; the first `reads` of them are read, that
+    is, they stay in the cache. `sees` (n, length + n), bool: which keys each takes in, those of the cache and
+    then those of the row; None: all. `belief` (n, width): see `Transformer.believed`.
+    """
 
-    @property
-    def capacity(self) -> int:
-        """Tokens that fit."""
-        return self.keys.shape[3]
-
-    def crop(self, length: int) -> None:
-        """Forget everything after the first `length` tokens; equals never having read it."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"cannot crop a cache of {self.length} tokens to {length}")
-        self.length = length
+    cache: KVCache
+    ids: list[int]
+    positions: list[int]
+    reads: int
+    sees: Tensor | None = None
+    belief: Tensor | None = None
 
 
 def rope_table(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -190,107 +187,106 @@ class Transformer(nn.Module):
         found: Tensor = (share[..., None] * self.embed_tokens(best.indices)).sum(-2)
         return found
 
-    def new_cache(self, capacity: int) -> KVCache:
-        """An empty cache beside the weights."""
-        weight = self.embed_tokens.weight
-        return KVCache(self.config, capacity, weight.device, weight.dtype)
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed_tokens.weight.device
 
-    @torch.inference_mode()
+    def new_cache(self, capacity: int, at_once: bool = True) -> KVCache:
+        """An empty cache beside the weights; see `KVCache`."""
+        return KVCache(self.config, capacity, self.device, self.embed_tokens.weight.dtype, at_once)
+
     def read(self, tokens: Tensor, cache: KVCache) -> Tensor:
         """Read tokens (n,) causally into the cache; returns hidden states (n, width)."""
-        if cache.length + len(tokens) > cache.capacity:
-            raise ValueError(f"{cache.length + len(tokens)} tokens do not fit a cache of {cache.capacity}")
-        hidden = self._behind(tokens, cache.length, self._causal(len(tokens), cache), cache)
-        cache.tokens[cache.length : cache.length + len(tokens)] = tokens
-        cache.length += len(tokens)
-        return hidden
+        return self.rows([self.row(cache, tokens.tolist())])[0]
 
-    @torch.inference_mode()
     def write(self, canvas: Tensor, cache: KVCache, belief: Tensor | None = None) -> Tensor:
         """One denoising pass over a canvas (n,) behind the cache; hidden states (n, width).
 
-        A shifted model takes in the last token read with the canvas, and predicts from there. `belief`: what
-        the pass before believed of the open places (n, width), zero in the others (`self_conditioning`).
+        `belief`: what the pass before believed of the open places (n, width), zero in the others
+        (`self_conditioning`).
         """
-        if not self.config.shifted:
-            return self._behind(canvas, cache.length, None, cache, belief=belief)
-        last = slice(cache.length - 1, cache.length)
-        keys, values = cache.keys[..., last, :].clone(), cache.values[..., last, :].clone()
-        ids = torch.cat([cache.tokens[last], canvas[:-1]])
-        if belief is not None:
-            belief = torch.cat([torch.zeros_like(belief[:1]), belief[:-1]])
-        hidden = self._behind(ids, last.start, None, cache, belief=belief)
-        cache.keys[..., last, :], cache.values[..., last, :] = keys, values
-        return hidden
+        return self.rows([self.row(cache, [], canvas.tolist(), cache.length, belief)])[0]
 
-    @torch.inference_mode()
     def read_and_write(
         self, tokens: Tensor, canvas: Tensor, cache: KVCache, start: int
     ) -> tuple[Tensor, Tensor]:
-        """`read` tokens (k,) and `write` a canvas (n,) in one pass; hidden states of both.
+        """`read` tokens (k,) and `write` a canvas (n,) in one pass; hidden states of both."""
+        (hidden,) = self.rows([self.row(cache, tokens.tolist(), canvas.tolist(), start)])
+        return hidden[: len(tokens)], hidden[len(tokens) :]
 
-        The canvas stands at the place `start` of the dialogue, and sees only what is before that: it can
-        begin with tokens that are read here, too.
+    def row(
+        self,
+        cache: KVCache,
+        tokens: list[int],
+        canvas: list[int] | None = None,
+        start: int = 0,
+        belief: Tensor | None = None,
+    ) -> Row:
+        """A dialogue's share of a pass: reads tokens, and writes a canvas that stands at the place `start`.
+
+        The canvas sees only what is before that, and itself: it can begin with tokens that are read here,
+        too. A shifted model takes in the token before the canvas with it, and predicts from there; that
+        token's keys as the canvas has them are not those that are read.
         """
         begin, end = cache.length, cache.length + len(tokens)
-        if end + len(canvas) > cache.capacity:
-            raise ValueError(f"{end + len(canvas)} tokens do not fit a cache of {cache.capacity}")
-        cache.tokens[begin:end] = tokens
-        first = start - self.config.shifted
+        if not canvas:
+            return Row(cache, tokens, list(range(begin, end)), len(tokens), self._causal(len(tokens), begin))
+        first = start
         if self.config.shifted:
-            canvas = torch.cat([cache.tokens[first : first + 1], canvas[:-1]])
+            first = start - 1
+            canvas = [tokens[first - begin] if first >= begin else cache.ids[first], *canvas[:-1]]
+            if belief is not None:
+                belief = torch.cat([torch.zeros_like(belief[:1]), belief[:-1]])
         k, n = len(tokens), len(canvas)
-        sees = torch.zeros(k + n, end + n, dtype=torch.bool, device=tokens.device)
-        sees[:k, :end] = True
-        sees[:k, :end].tril_(begin)
-        sees[k:, :first] = True
-        sees[k:, end:] = True
-        places = torch.arange(end + n, device=tokens.device)
-        positions = torch.cat([places[begin:end], places[first : first + n]])
-        hidden = self._behind(torch.cat([tokens, canvas]), begin, sees, cache, positions)
-        cache.length = end
-        return hidden[:k], hidden[k:]
+        sees: Tensor | None = None
+        if k or first < end:
+            sees = torch.zeros(k + n, end + n, dtype=torch.bool, device=self.device)
+            sees[:k, :end] = True
+            sees[:k, :end].tril_(begin)
+            sees[k:, :first] = True
+            sees[k:, end:] = True
+        if belief is not None and k:
+            belief = torch.cat([belief.new_zeros(k, belief.shape[1]), belief])
+        positions = [*range(begin, end), *range(first, first + n)]
+        return Row(cache, [*tokens, *canvas], positions, k, sees, belief)
 
-    @staticmethod
-    def _causal(count: int, cache: KVCache) -> Tensor | None:
-        """What `count` tokens behind the cache see when they are read; None: all there is."""
+    def _causal(self, count: int, length: int) -> Tensor | None:
+        """What `count` tokens behind `length` others see when they are read; None: all there is."""
         if count == 1:
             return None
-        mask = torch.ones(count, cache.length + count, dtype=torch.bool, device=cache.tokens.device)
-        return mask.tril(cache.length)
+        return torch.ones(count, length + count, dtype=torch.bool, device=self.device).tril(length)
 
-    def _behind(
-        self,
-        tokens: Tensor,
-        start: int,
-        sees: Tensor | None,
-        cache: KVCache,
-        positions: Tensor | None = None,
-        belief: Tensor | None = None,
-    ) -> Tensor:
-        """Hidden states of tokens whose keys stand behind the first `start` of the cache."""
-        n = len(tokens)
-        x = self.embed_tokens(tokens)[None]
-        if belief is not None:
-            x = x + self.condition(belief)
-        if positions is None:
-            positions = torch.arange(start, start + n, device=tokens.device)
+    @torch.inference_mode()
+    def rows(self, rows: Sequence[Row]) -> list[Tensor]:
+        """One pass for all rows at once; hidden states (n, width) of each. What is read is then kept.
+
+        Matrices meet all tokens side by side, attention each dialogue by itself: no padding, nothing copied.
+        """
+        for row in rows:
+            row.cache.reserve(row.cache.length + len(row.ids))
+        x = self.embed_tokens(torch.tensor([i for row in rows for i in row.ids], device=self.device))[None]
+        parts = [slice(end - len(row.ids), end) for row, end in zip(rows, _ends(rows), strict=True)]
+        for row, part in zip(rows, parts, strict=True):
+            if row.belief is not None:
+                x[:, part] += self.condition(row.belief)
+        positions = torch.tensor([place for row in rows for place in row.positions], device=self.device)
         cos, sin = rope_table(positions, self.config.head_width, self.config.rope_theta)
-        room = start + n <= cache.capacity
         for i, layer in enumerate(self.blocks):
             attn = layer.self_attn
             q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
-            if room:  # the canvas uses the free end of the cache as scratch; `length` stays
-                cache.keys[i, :, :, start : start + n] = k
-                cache.values[i, :, :, start : start + n] = v
-                keys, values = cache.keys[i, :, :, : start + n], cache.values[i, :, :, : start + n]
-            else:
-                keys = torch.cat([cache.keys[i, :, :, :start], k], 2)
-                values = torch.cat([cache.values[i, :, :, :start], v], 2)
-            x = x + attn.merge(attn.attend_few(q, keys, values, sees))
-            x = layer.feed_forward(x)
-        normed: Tensor = self.norm(x)[0]
-        return normed
+            heads = []
+            for row, part in zip(rows, parts, strict=True):
+                begin, end = row.cache.length, row.cache.length + len(row.ids)
+                keys, values = row.cache.keys[i], row.cache.values[i]
+                keys[:, :, begin:end] = k[:, :, part]
+                values[:, :, begin:end] = v[:, :, part]
+                heads.append(attn.attend_few(q[:, :, part], keys[:, :, :end], values[:, :, :end], row.sees))
+            x = layer.feed_forward(x + attn.merge(heads[0] if len(heads) == 1 else torch.cat(heads, 2)))
+        for row in rows:
+            row.cache.ids += row.ids[: row.reads]
+        hidden: Tensor = self.norm(x)[0]
+        return [hidden[part] for part in parts]
 
     def train_pass(
         self,
@@ -332,3 +328,8 @@ class Transformer(nn.Module):
             writing = sees(q[:, :, length:], k, v)
         x = x + layer.drop(attn.merge(torch.cat([reading, writing], 2)))
         return layer.feed_forward(x)
+
+
+def _ends(rows: Sequence[Row]) -> list[int]:
+    """Where each row ends among all tokens of a pass."""
+    return list(accumulate(len(row.ids) for row in rows))

@@ -10,7 +10,7 @@ self-speculation.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
@@ -18,9 +18,10 @@ from operator import mul
 import torch
 from stretto.llm.causal import CallPath, likeliest_word, no_words
 from stretto.llm.constraints.viterbi import best_path
-from stretto.llm.conversation import CALL_CANVAS, LONGEST_REPLY, LONGEST_TURN, SAY_CANVAS, Writing
-from stretto.llm.language_model import Canvas, Settled, ToolSpec
+from stretto.llm.engine import Forward, Job
+from stretto.llm.language_model import Settled, ToolSpec
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
+from stretto.llm.writing import CALL_CANVAS, LONGEST_TURN, SAY_CANVAS, Writing
 from torch import Tensor
 
 ALIKE = 0.6
@@ -65,14 +66,14 @@ class VerifiedWriting(Writing):
     _rows: Tensor | None = None
     """Scores behind the history and behind each token of the old draft."""
 
-    def next_logits(self) -> Tensor:
+    def next_logits(self) -> Job[Tensor]:
         """As `Writing.next_logits`; along the old draft it takes one pass for all places."""
         if self.old and self._rows is None:
             self.old = self.old[:LONGEST_TURN]
             self.forwards += 1
-            self._rows = self.c.sync_all(self.base + self.old, len(self.old) + 1)
+            self._rows = yield from self.c.read(self.base + self.old, len(self.old) + 1)
         known = self._known()
-        return super().next_logits() if known is None else known
+        return (yield from super().next_logits()) if known is None else known
 
     def _known(self) -> Tensor | None:
         """The scores behind all that is written, where the old draft begins with it."""
@@ -92,11 +93,12 @@ class VerifiedWriting(Writing):
             row = self._rows[len(self.ids)]  # type: ignore[index]
         return row, Proposal(tokens, [1.0] * len(tokens))
 
-    def _words(self, start: int) -> Iterator[Canvas | Settled]:
+    def _words(self, start: int) -> Job[None]:
         banned = no_words(bool(self.tools))
         never = [i for i in banned if i not in PADS]
 
-        def proposed(scores: Tensor) -> Proposal:
+        def proposed(scores: Tensor, begin: int) -> Proposal:
+            scores = torch.stack([self.drawn(row, begin + n) for n, row in enumerate(scores)])
             scores[:, never] = -torch.inf
             best = scores.softmax(-1).max(-1)
             tokens = _up_to_the_end(best.indices.tolist())
@@ -104,73 +106,78 @@ class VerifiedWriting(Writing):
 
         def right(row: Tensor, drafted: int) -> bool:
             """The drafted token is the likeliest, or as likely beside it as the effort asks."""
+            row = self.drawn(row, len(self.ids))
             best = likeliest_word(row, banned)
-            if len(self.ids) - start >= LONGEST_REPLY - 1:
+            if len(self.ids) - start >= self.longest - 1:
                 return False
             return best == drafted or float(row[drafted] - row[best]) >= math.log(self.budget.accept)
 
         known = self._known()
         if known is None:
-            (row,), scores = self._pass([], SAY_CANVAS, 0)
-            draft = proposed(scores)
+            (row,), scores = yield from self._pass([], SAY_CANVAS, 0)
+            draft = proposed(scores, len(self.ids))
         else:
             row, draft = self._still(known, right)
             if self.ids[-1] in (END, CALL):
-                yield self._shown(start)
+                self.emit(self._shown(start))
                 return
         while True:
-            yield self._shown(start, draft.tokens)
-            if len(self.ids) - start >= LONGEST_REPLY - 1 or self.late():
+            self.emit(self._shown(start, draft.tokens))
+            if len(self.ids) - start >= self.longest - 1 or self.late():
                 following = END
             elif draft.tokens and right(row, draft.tokens[0]):
                 following = draft.tokens[0]
             else:
-                following = likeliest_word(row, banned)
+                following = likeliest_word(self.drawn(row, len(self.ids)), banned)
             self.ids.append(following)
             if following not in (END, CALL):
                 tokens, sure = draft.put(following)
-                rows, scores = self._checked(tokens, SAY_CANVAS, sure)
+                rows, scores = yield from self._checked(tokens, SAY_CANVAS, sure)
                 agreed, row = self._kept(rows, tokens, right)
-                draft = proposed(scores[1 + agreed - sure :]) if agreed >= sure else draft.behind(agreed)
+                if agreed >= sure:
+                    draft = proposed(scores[1 + agreed - sure :], len(self.ids))
+                else:
+                    draft = draft.behind(agreed)
             if self.ids[-1] in (END, CALL):
-                yield self._shown(start)
+                self.emit(self._shown(start))
                 return
             if text := self.c.decode(self.ids[start:]):
-                yield Settled(text)
+                self.emit(Settled(text))
 
-    def _arguments(self, start: int, tool: ToolSpec) -> Iterator[Canvas | Settled]:
+    def _arguments(self, start: int, tool: ToolSpec) -> Job[None]:
         path = CallPath(self.c.model.vocabulary.compile(tool.parameters))
         prior = self._prior(tool)
 
         def taken(row: Tensor, drafted: int) -> bool:
             """The drafted token is the likeliest, and the call goes on with it."""
-            same = path.likeliest(row, prior(self.ids[start:])) == drafted
+            same = path.likeliest(self.drawn(row, len(self.ids)), prior(self.ids[start:])) == drafted
             if same:
                 path.take(drafted)
             return same
 
         known = self._known()
         if known is None:
-            (row,), scores = self._pass([], CALL_CANVAS, 0)
+            (row,), scores = yield from self._pass([], CALL_CANVAS, 0)
             draft = _proposed_call(path, scores)
         else:
             row, draft = self._still(known, taken)
             if path.finished:
-                yield self._shown(start)
+                self.emit(self._shown(start))
                 return
         while True:
-            yield self._shown(start, draft.tokens)
+            self.emit(self._shown(start, draft.tokens))
+            row = self.drawn(row, len(self.ids))
             following = path.take(path.likeliest(row, prior(self.ids[start:])))
             self.ids.append(following)
             if not path.finished:
                 tokens, sure = draft.put(following)
-                rows, scores = self._checked(tokens, CALL_CANVAS, sure)
+                rows, scores = yield from self._checked(tokens, CALL_CANVAS, sure)
                 agreed, row = self._kept(rows, tokens, taken)
                 if not path.finished:
                     fresh = scores[1 + agreed - sure :] if agreed >= sure else scores[:0]
                     draft = _proposed_call(path, fresh) if len(fresh) else draft.behind(agreed)
             if path.finished:
-                yield self._shown(start)
+                self.emit(self._shown(start))
                 return
 
     def _kept(
@@ -186,16 +193,17 @@ class VerifiedWriting(Writing):
             agreed += 1
         return agreed, rows[min(agreed, len(rows)) - 1]
 
-    def _checked(self, tokens: list[int], size: int, sure: int) -> tuple[list[Tensor], Tensor]:
+    def _checked(self, tokens: list[int], size: int, sure: int) -> Job[tuple[list[Tensor], Tensor]]:
         """Scores behind each of the tokens but an end mark; the first of them is the last one written.
 
         And those of a canvas, which begins with the last of the first `sure` tokens.
         """
         body = tokens[:-1] if tokens[-1] in (END, CALL) else tokens
-        rows, scores = self._pass(body[1:], size, 1 + len(body) - min(sure, len(body)), len(body))
+        known = 1 + len(body) - min(sure, len(body))
+        rows, scores = yield from self._pass(body[1:], size, known, len(body))
         return list(rows), scores
 
-    def _pass(self, draft: list[int], size: int, known: int, count: int = 1) -> tuple[Tensor, Tensor]:
+    def _pass(self, draft: list[int], size: int, known: int, count: int = 1) -> Job[tuple[Tensor, Tensor]]:
         """Read all that is written and a draft, and write a canvas that begins `known` tokens before the end.
 
         Its first token, if it is one of those that are read, stands on it; the others are open. Scores behind
@@ -204,10 +212,10 @@ class VerifiedWriting(Writing):
         self.forwards += 1
         ids = self.base + self.ids + draft
         start = len(ids) - known
-        canvas = torch.full((size,), MASK)
-        if known:
-            canvas[0] = ids[start]
-        return self.c.sync_and_draft(ids, canvas, start, count)
+        canvas = [ids[start] if known else MASK, *[MASK] * (size - 1)]
+        scores = yield Forward(self.c.cache, ids, count, canvas, start)
+        self.c.remember(ids, scores.read)
+        return scores.read, scores.canvas
 
 
 def _proposed_call(path: CallPath, scores: Tensor) -> Proposal:

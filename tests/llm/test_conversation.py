@@ -13,13 +13,15 @@ import torch
 from stretto.llm.causal import CallPath
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.conversation import LONGEST_STRING, SAY_CANVAS, LocalConversation
+from stretto.llm.conversation import LocalConversation
+from stretto.llm.engine import Job
 from stretto.llm.format import call_segment, say_segment
 from stretto.llm.language_model import Call, Canvas, Draft, Settled, ToolChoice
 from stretto.llm.local import LocalModel, Sampler
 from stretto.llm.tokenizer import CALL, END, MARKS, PADS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
-from stretto.llm.verify import STALE, Proposal
+from stretto.llm.verify import STALE, Proposal, VerifiedWriting
+from stretto.llm.writing import LONGEST_STRING, SAY_CANVAS
 
 
 @dataclass
@@ -67,8 +69,13 @@ def shown(model: LocalModel, conversation: LocalConversation) -> str:
 
 def steer(model: LocalModel, conversation: LocalConversation, token: int) -> None:
     """Let the causal head want a token first: the rest of the logits stay the model's."""
-    real = conversation.sync
-    conversation.sync = lambda ids: _with(real(ids), token)  # type: ignore[method-assign]
+    real = conversation.read
+
+    def read(ids: list[int], count: int = 1) -> Job[torch.Tensor]:
+        rows = yield from real(ids, count)
+        return torch.stack([_with(row, token) for row in rows])
+
+    conversation.read = read  # type: ignore[method-assign]
 
 
 def _with(logits: torch.Tensor, token: int) -> torch.Tensor:
@@ -262,7 +269,7 @@ def test_the_causal_mode_writes_the_likeliest_token_each_time(model: LocalModel)
         items, draft = await drafted(plain)
         (said,) = draft.segments
         for at in range(1, min(len(said), 12)):
-            logits = plain.sync([*base, *said[:at]]).clone()
+            logits = (await causal.engine.run(plain.read([*base, *said[:at]])))[-1].clone()
             logits[[i for i in range(len(MARKS)) if i != END]] = -torch.inf
             assert said[at] == int(logits.argmax())
         assert [len(item.tokens) for item in items if isinstance(item, Canvas)] == list(range(1, len(said)))
@@ -305,12 +312,13 @@ def test_verified_canvases_say_what_the_causal_mode_says(seed: int) -> None:
     async def turn(local: LocalModel, mark: int) -> Draft:
         conversation = local.open("Be brief.", TOOLS)
         await conversation.hear(f"A table for {seed}")
-        real, prompt = conversation.sync, conversation.prompt()
+        real, prompt = conversation.read, conversation.prompt()
 
-        def routed(ids: list[int]) -> torch.Tensor:  # only the first decision is steered
-            return _with(real(ids), mark) if ids == prompt else real(ids)
+        def routed(ids: list[int], count: int = 1) -> Job[torch.Tensor]:  # only the first decision is steered
+            rows = yield from real(ids, count)
+            return _with(rows[-1], mark)[None] if ids == prompt else rows
 
-        conversation.sync = routed  # type: ignore[method-assign]
+        conversation.read = routed  # type: ignore[method-assign]
         return (await drafted(conversation))[1]
 
     async def work() -> None:
@@ -344,19 +352,19 @@ def test_a_draft_that_agrees_costs_one_forward_a_canvas(
         (said,) = (await drafted(plain))[1].segments
         conversation = model.open("Be brief.", [])
         await conversation.hear("A table")
-        real, base = conversation.sync_and_draft, len(conversation.prompt())
+        real = VerifiedWriting._pass
         kinds: list[int] = []
 
-        def agreeing(ids: list[int], canvas: torch.Tensor, begin: int, count: int = 1) -> Any:
-            rows, scores = real(ids, canvas, begin, count)
+        def agreeing(writing: VerifiedWriting, body: list[int], size: int, known: int, count: int = 1) -> Any:
+            rows, scores = yield from real(writing, body, size, known, count)
             kinds.append(count)
-            for place in range(len(canvas)):
-                at = begin - base + place
+            for place in range(size):
+                at = len(writing.ids) + len(body) - known + place
                 scores[place] = 0.0
                 scores[place, said[at] if at < len(said) else PADS[0]] = 50.0
             return rows, scores
 
-        monkeypatch.setattr(conversation, "sync_and_draft", agreeing)
+        monkeypatch.setattr(VerifiedWriting, "_pass", agreeing)
         items, draft = await drafted(conversation)
         assert draft.segments == (said,)
         assert draft.forwards == 2 + len(kinds[1:]) and len(kinds) <= 2 + len(said) // (SAY_CANVAS - 1)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stretto.llm.constraints.tokens import TokenVocabulary
-from stretto.llm.denoise import EFFORT, write_call
+from stretto.llm.denoise import write_call
+from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT
 from stretto.llm.spans import PENALTY, Pieces, SpanPrior, open_string
 from stretto.llm.tokenizer import CALL, END, PADS, embedded_tokenizer
 
@@ -79,10 +80,13 @@ def test_a_doubtful_model_writes_words_of_the_conversation() -> None:
 
     def begins_with_what_was_said(seed: int, **options: Any) -> bool:
         noise = np.random.default_rng(seed).normal(size=(32, TOKENIZER.size)).astype(np.float32)
-        steps = write_call(
-            lambda canvas: torch.from_numpy(noise.copy()), 32, EFFORT["high"], automaton, **options
-        )
-        last = list(steps)[-1]
+        steps = write_call(32, CANVAS_SAMPLERS["threshold"](EFFORT["high"]), automaton, **options)
+        next(steps)
+        try:
+            while True:
+                steps.send(torch.from_numpy(noise.copy()))
+        except StopIteration as end:
+            last = end.value
         text = TOKENIZER.decode([t for t in last.canvas[: last.length] if t != END])
         return str(json.loads(text)["to"]).strip().lower()[:8] in " ".join(TALK).lower()
 

@@ -92,7 +92,7 @@ def test_a_shifted_model_predicts_a_canvas_from_the_token_before_it() -> None:
     positions = torch.arange(at - 1, at + 2)[None]
     given = [clean[at - 1], *canvas[:-1]]
     _, writing = model.train_pass(torch.tensor([clean]), torch.tensor([given]), positions, sees)
-    for capacity in (64, at):  # with room behind the cache, and without
+    for capacity in (64, at + len(canvas)):  # with room behind the canvas, and without
         cache = model.new_cache(capacity)
         model.read(torch.tensor(clean[:at]), cache)
         torch.testing.assert_close(writing[0], model.write(torch.tensor(canvas), cache), **CLOSE)

@@ -1,0 +1,30 @@
+"""Fixed steps: every pass commits the same number of places, the surest first (LLaDA, low confidence)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from stretto.llm.samplers.sampler import Proposal, State, commit, opened, read
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FixedSteps:
+    """`passes` forwards a canvas, whatever is on it."""
+
+    passes: int = 8
+
+    def initialize(self, count: int, size: int, mask: int) -> State:
+        return opened(count, size, mask)
+
+    def propose(self, scores: Tensor, state: State, drawn: Tensor | None = None) -> Proposal:
+        return read(scores, state, drawn)
+
+    def accept(self, proposal: Proposal, state: State, within: Tensor) -> State:
+        open_ = state.open & within
+        left = max(self.passes - state.forward, 1)
+        due = (open_.sum(-1, keepdim=True) + left - 1) // left
+        order = proposal.sure.masked_fill(~open_, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+        rank = order.argsort(-1)
+        return commit(state, proposal, open_ & (rank < due))

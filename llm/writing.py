@@ -1,0 +1,220 @@
+"""One turn of the agent on its way: a job of the engine that asks for pass after pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stretto.llm.constraints.call_text import parse_call
+from stretto.llm.denoise import Pass, write_call, write_words
+from stretto.llm.engine import Forward, Job
+from stretto.llm.format import Segment
+from stretto.llm.language_model import FREE, Call, Canvas, Settled, Steering, ToolSpec
+from stretto.llm.samplers import Budget, Sampler
+from stretto.llm.spans import SpanPrior
+from stretto.llm.tokenizer import CALL, END, MASK, SAY
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from stretto.llm.conversation import LocalConversation
+
+SAY_CANVAS, CALL_CANVAS = 16, 32
+LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
+"""Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
+LONGEST_STRING = 40
+"""Tokens of one free string or number in a call, where the causal mode writes or checks it: a model that has
+lost its way in one is led out of it."""
+
+Emit = Callable[[Canvas | Settled], None]
+
+
+class Writing:
+    """The state of one draft: tokens behind the history, forwards so far."""
+
+    def __init__(
+        self,
+        conversation: LocalConversation,
+        budget: Budget,
+        deadline: float | None,
+        emit: Emit,
+        revise: Sequence[int] = (),
+        sampler: Sampler | None = None,
+        steering: Steering = FREE,
+    ) -> None:
+        self.c, self.budget, self.deadline, self.emit = conversation, budget, deadline, emit
+        self.old = list(revise)
+        """Tokens of a draft made for an earlier version of what was heard."""
+        self.sampler, self.steering = sampler, steering
+        self.longest = min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
+        self.base = conversation.prompt()
+        self.tools, self.must_call = conversation.callable()
+        self.ids: list[int] = []
+        self.segments: list[Segment] = []
+        self.text = ""
+        self.calls: list[Call] = []
+        self.forwards = 0
+
+    def late(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def next_logits(self) -> Job[Tensor]:
+        """The causal head's scores (vocab,) behind everything written so far."""
+        self.forwards += 1
+        rows = yield from self.c.read(self.base + self.ids)
+        return rows[-1]
+
+    def turn(self) -> Job[None]:
+        """Write the whole turn."""
+        logits = yield from self.next_logits()
+        speak = not self.tools or (not self.must_call and bool(logits[SAY] >= logits[CALL]))
+        self.ids.append(SAY if speak else CALL)
+        more = True
+        if speak:
+            more = yield from self._say()
+        while more and len(self.ids) < LONGEST_TURN:
+            more = yield from self._call()
+
+    def _say(self) -> Job[bool]:
+        """A reply; True if a call follows it."""
+        start = len(self.ids)
+        head = self.ids[start - 1 :]
+        yield from self._words(start)
+        self.text = self.c.decode(self.ids[start:])
+        self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
+        return self.ids[-1] == CALL
+
+    def _words(self, start: int) -> Job[None]:
+        """The words of a reply up to its end mark, canvas after canvas."""
+        assert self.sampler is not None
+        while True:
+            yield from self.next_logits()
+            size = min(SAY_CANVAS, self.longest - (len(self.ids) - start))
+            steps = write_words(size, self.sampler, self.late, bool(self.tools), self._draw())
+
+            def show(step: Pass) -> None:
+                self.emit(self._canvas(step))
+                if text := self.c.decode(self.ids[start:] + list(step.canvas[: step.settled])):
+                    self.emit(Settled(text))
+
+            step = yield from self._denoised(steps, show)
+            self.ids += takewhile(lambda t: t != MASK, step.canvas[: step.length])
+            closed = self.ids[-1] in (END, CALL)
+            if not closed and len(self.ids) - start >= self.longest:
+                self.ids.append(END)
+                closed = True
+            if closed:
+                return
+
+    def _denoised(self, steps: Generator[Pass, Tensor, Pass], show: Callable[[Pass], None]) -> Job[Pass]:
+        """Have a canvas written behind everything so far; every pass of it is shown."""
+        step = next(steps)
+        before: Tensor | None = None
+        while True:
+            self.forwards += 1
+            ids = self.base + self.ids
+            scores = yield Forward(self.c.cache, ids, 0, list(step.canvas), len(ids), before)
+            before = scores.canvas
+            try:
+                step = steps.send(scores.canvas)
+            except StopIteration as end:
+                last: Pass = end.value
+                show(last)
+                return last
+            show(step)
+
+    def _draw(self) -> Callable[[Tensor], Tensor] | None:
+        """How tokens of the next canvas are drawn, where they are."""
+        if self.steering.temperature <= 0:
+            return None
+        begin = len(self.ids)
+        return lambda scores: torch.stack([self.drawn(row, begin + n) for n, row in enumerate(scores)])
+
+    def drawn(self, row: Tensor, place: int) -> Tensor:
+        """Scores (vocab,) of the token at a place of the turn, whose largest one is drawn by chance.
+
+        (Gumbel-max.) The chance belongs to the place: whoever writes it, in whatever pass, draws the same.
+        """
+        if self.steering.temperature <= 0:
+            return row
+        generator = torch.Generator().manual_seed((self.steering.seed << 12) + place)
+        uniform = torch.rand(len(row), generator=generator).clamp(1e-12, 1 - 1e-7)
+        return row / self.steering.temperature - torch.log(-torch.log(uniform))
+
+    def _call(self) -> Job[bool]:
+        """One call; True if another follows."""
+        first = not self.segments
+        begin = len(self.ids)
+        tool = yield from self._choose_tool()
+        start = len(self.ids)
+        yield from self._arguments(start, tool)
+        if self.must_call and len(self.tools) == 1 and self.ids[-1] == CALL:
+            self.ids[-1] = END  # the one tool that may be called is called once
+        self.tools = self.c.tools  # a choice is met by one call: what follows it is free
+        head = ((CALL,) if first else ()) + tuple(self.ids[begin:start])
+        self.segments.append(Segment("call", head, tuple(self.ids[start:])))
+        _, arguments = parse_call(tool.name + self.c.decode(self.ids[start:]), tool.parameters)
+        self.calls.append(
+            Call(f"call_{self.c.name}_{self.c.revision}_{len(self.calls)}", tool.name, arguments)
+        )
+        return self.ids[-1] == CALL
+
+    def _arguments(self, start: int, tool: ToolSpec) -> Job[None]:
+        """The arguments of a call up to its end mark, canvas after canvas."""
+        assert self.sampler is not None
+        automaton = self.c.model.vocabulary.compile(tool.parameters)
+        state, left = 0, LONGEST_CALL
+        expected = self._prior(tool)
+
+        def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
+            return expected([*self.ids[start:], *written.tolist()])
+
+        while True:
+            yield from self.next_logits()
+            size = min(CALL_CANVAS, left)
+            left -= size
+            steps = write_call(size, self.sampler, automaton, state, left, self.late, prior, self._draw())
+            step = yield from self._denoised(steps, lambda step: self.emit(self._canvas(step)))
+            self.ids += step.canvas[: step.length]
+            if step.state is None or automaton.is_final(step.state):
+                return
+            state = step.state
+
+    def _prior(self, tool: ToolSpec) -> Callable[[list[int]], NDArray[np.float32] | None]:
+        """In free strings words of the conversation are preferred; given the arguments written so far."""
+        tokenizer = self.c.model.tokenizer
+        spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
+        properties = tool.parameters.get("properties", {})
+        return lambda written: spans.of(tokenizer.decode(written), properties)
+
+    def _choose_tool(self) -> Job[ToolSpec]:
+        """Down the tree of tool names, asking the causal head where two names part."""
+        tokenizer = self.c.model.tokenizer
+        brace = tokenizer.encode('{"')[0]
+        names = {(*tokenizer.encode(t.name), brace): t for t in self.tools}
+        at: tuple[int, ...] = ()
+        while True:
+            options = {n[len(at)] for n in names if n[: len(at)] == at}
+            if len(options) == 1:
+                token = options.pop()
+            else:
+                logits = yield from self.next_logits()
+                token = max(sorted(options), key=lambda t: float(logits[t]))
+            if token == brace:
+                return names[(*at, brace)]
+            at += (token,)
+            self.ids.append(token)
+
+    def _shown(self, start: int, draft: Sequence[int] = ()) -> Canvas:
+        """What is settled, and what is only drafted as well."""
+        tokens = [*self.ids[start:], *draft]
+        return self._canvas(Pass(tuple(tokens), len(self.ids) - start, False, len(tokens)))
+
+    def _canvas(self, step: Pass) -> Canvas:
+        show = self.c.model.tokenizer.show
+        tokens = tuple(None if t == MASK else show(t) for t in step.canvas[: step.length])
+        return Canvas(tokens, self.forwards)
