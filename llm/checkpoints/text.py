@@ -19,7 +19,7 @@ from stretto.llm.tokenizer import byte_alphabet
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 T = TypeVar("T")
-SEALS = [chr(c) for c in range(0xE000, 0xF900)]
+SEALS = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
 """Characters for private use: one that no text of a dialogue holds breaks the marks in its words."""
 _QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -72,9 +72,14 @@ class CheckpointTokenizer:
         return self.encode(text.replace(seal, "") if seal else text) if text else []
 
     def sealed(self, value: T) -> tuple[T, str]:
-        """The same strings, lists and mappings, with every mark in a text broken by a seal; and the seal."""
-        texts = set("".join(_texts(value)))
-        seal = next(c for c in SEALS if c not in texts)
+        """The same strings, lists and mappings, with every mark in a text broken by a seal; and the seal.
+
+        Raises ValueError for a dialogue that holds all characters that could be one.
+        """
+        texts = set().union(*_texts(value))
+        seal = next((c for c in map(chr, SEALS) if c not in texts), None)
+        if seal is None:
+            raise ValueError("the dialogue holds every character for private use")
         return _sealed(value, self._cut, seal), seal
 
     def decode(self, ids: Sequence[int], hidden: Iterable[int] = ()) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 from stretto.llm.language_model import Call
 
 OPENS, CLOSES = "<tool_call>", "</tool_call>"
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
+_SPACE = re.compile(r"\s*")
 _FUNCTION = re.compile(r"<function=([^<>\n]+)>(.*?)</function>", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^<>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
 
@@ -37,8 +38,12 @@ class Said:
 
 
 def parse_turn(text: str) -> Said:
-    """A turn's words and calls, thoughts left out. Never raises: what cannot be read is in `broken`."""
-    text = _THOUGHT.sub("", text)
+    """A turn's words and calls, without the thoughts that it begins with.
+
+    Never raises: what cannot be read is in `broken`.
+    """
+    thought = _THOUGHT.match(text)
+    text = text[thought.end() :] if thought else text
     words: list[str] = []
     calls: list[Call] = []
     broken: list[Broken] = []
@@ -58,8 +63,9 @@ def parse_turn(text: str) -> Said:
 
 def _inside(text: str, start: int) -> tuple[str, int]:
     """What a call's mark holds, and where the text goes on. A string in the JSON may hold the end mark."""
+    space = _SPACE.match(text, start)
     try:
-        _, end = _decoder.raw_decode(text, start + len(text[start:]) - len(text[start:].lstrip()))
+        _, end = _decoder.raw_decode(text, space.end() if space else start)
     except (ValueError, RecursionError):
         end = start
     close = text.find(CLOSES, end)
