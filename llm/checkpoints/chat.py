@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +129,20 @@ def _tool_block(tools: Sequence[Tool]) -> str:
 
 
 def own_template(folder: Path) -> str | None:
-    """The chat template that a checkpoint brings (`chat_template.jinja`, or in tokenizer_config.json)."""
+    """The chat template that a checkpoint brings (`chat_template.jinja`, or in tokenizer_config.json).
+
+    Raises CheckpointError for a file that cannot be read.
+    """
     if (path := folder / "chat_template.jinja").is_file():
         return path.read_text(encoding="utf-8")
     path = folder / "tokenizer_config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
-    except (ValueError, AttributeError) as error:
+        if isinstance(found, list):  # several, by name
+            named = {one["name"]: one["template"] for one in found}
+            found = named.get("tool_use") or named.get("default")
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from error
-    if isinstance(found, list):  # several, by name
-        named = {one["name"]: one["template"] for one in found}
-        found = named.get("tool_use") or named.get("default")
     return found if isinstance(found, str) else None
 
 
@@ -147,16 +151,11 @@ def render_own(template: str, chat: Chat, messages: Sequence[Message], tools: Se
 
     A template that knows no tools gets them in words. Raises CheckpointError for one that fails.
     """
-    sandbox = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    sandbox.filters["tojson"] = _as_json
-    sandbox.globals["raise_exception"] = _refuse
     plain: Sequence[Message] = lowered(messages, tools)
     if "tools" in template:
         plain = [{**m, "role": _role(m), "content": m.get("content") or "", **_calls(m)} for m in messages]
     try:
-        return sandbox.from_string(template).render(
+        return _compiled(template).render(
             messages=plain,
             tools=list(tools) or None,
             add_generation_prompt=True,
@@ -168,6 +167,16 @@ def render_own(template: str, chat: Chat, messages: Sequence[Message], tools: Se
             f"the checkpoint's chat template fails on this dialogue ({error}); delete it from the folder to "
             "use the one that Stretto has for the family"
         ) from error
+
+
+@lru_cache(maxsize=8)
+def _compiled(template: str) -> jinja2.Template:
+    sandbox = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    sandbox.filters["tojson"] = _as_json
+    sandbox.globals["raise_exception"] = _refuse
+    return sandbox.from_string(template)
 
 
 def _calls(message: Message) -> dict[str, Any]:

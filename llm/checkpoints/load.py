@@ -51,6 +51,8 @@ class Checkpoint:
     context: int
     text: CheckpointTokenizer | CheckpointError
     """The tokenizer, or why there is none."""
+    template: str | None = None
+    """The chat template that the checkpoint brings; None: the recipe's form."""
 
     @property
     def config(self) -> Config:
@@ -75,10 +77,10 @@ class Checkpoint:
         offered = [described(tool) for tool in tools]
         texts: dict[str, list[Any]] = {"messages": list(messages), "tools": offered}
         sealed, seal = tokenizer.sealed(texts)
-        if (template := own_template(self.folder)) is not None:
-            text = render_own(template, chat, sealed["messages"], sealed["tools"])
-        else:
+        if self.template is None:
             text = render(chat, sealed["messages"], sealed["tools"])
+        else:
+            text = render_own(self.template, chat, sealed["messages"], sealed["tools"])
         return tokenizer.encode_marked(text, seal)
 
     def turn(self, ids: Sequence[int]) -> Said:
@@ -88,10 +90,11 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    source: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, block: int | None = None
 ) -> Checkpoint | DiffusionGemma:
     """A checkpoint from a folder, or from a hub by its name (`owner/name` or `owner/name@revision`).
 
+    `block`: tokens of a block, for a checkpoint trained on others than config.json or its family says.
     Raises CheckpointError: no folder, no network, an unknown family, and all that `read_weights` finds wrong.
     """
     folder = fetch(source)
@@ -104,11 +107,10 @@ def load_checkpoint(
     if recipe.layout is None:
         return DiffusionGemma.load(folder, device, dtype)
     config = recipe.config(described)
-    mask = described.get("mask_token_id")
-    mask = recipe.mask if mask is None else mask
-    if not isinstance(mask, int) or not 0 <= mask < config.vocab:
+    mask = _whole(described, "mask_token_id", recipe.mask)
+    if not 0 <= mask < config.vocab:
         raise CheckpointError(
-            f"the mask of {recipe.family} is {mask!r}, and the model has {config.vocab} tokens; set "
+            f"the mask of {recipe.family} is {mask}, and the model has {config.vocab} tokens; set "
             "mask_token_id in config.json"
         )
     with torch.device("meta"):
@@ -116,9 +118,11 @@ def load_checkpoint(
     read_weights(model, recipe.layout.names, folder, device, dtype)
     text = _tokenizer(folder)
     stops = _stops(recipe, described, folder, {} if isinstance(text, CheckpointError) else text.marks)
-    block = int(described.get(recipe.block_key) or recipe.block)
+    block = block or _whole(described, recipe.block_key, recipe.block)
+    context = recipe.context(described)
     model.eval().requires_grad_(False)
-    return Checkpoint(model, recipe, folder, mask, stops, block, recipe.context(described), text)
+    template = own_template(folder)
+    return Checkpoint(model, recipe, folder, mask, stops, block, context, text, template)
 
 
 def recognise(described: Described) -> Recipe:
@@ -143,11 +147,10 @@ def fetch(source: str | Path) -> Path:
     if not name:
         raise CheckpointError(f"no folder {source}: give one with config.json, or a hub name (owner/name)")
     import huggingface_hub
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(huggingface_hub.snapshot_download(name[1], revision=name[2], allow_patterns=FETCHED))
-    except (OSError, HFValidationError, RuntimeError) as error:
+    except Exception as error:  # the client's and its transport's share no base
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{source} is no folder, and cannot be fetched from the hub ({reason}); download it elsewhere "
@@ -165,6 +168,13 @@ def _config(folder: Path) -> Mapping[str, Any]:
         raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no object; copy it again")
+    return found
+
+
+def _whole(described: Described, key: str, default: int | None) -> int:
+    found = default if described.get(key) is None else described[key]
+    if not isinstance(found, int):
+        raise CheckpointError(f"config.json says {key}: {found!r}, which is no whole number")
     return found
 
 

@@ -107,8 +107,9 @@ class Recipe:
     def context(self, described: Described) -> int:
         """Tokens whose places are computed as the family does."""
         scaling = described.get("rope_parameters") or {}
-        if scaling.get("llama_4_scaling_beta"):
-            return int(scaling["original_max_position_embeddings"])
+        first = scaling.get("original_max_position_embeddings")
+        if first and scaling.get("llama_4_scaling_beta"):
+            return int(first)
         return int(described.get("max_position_embeddings") or described.get("max_sequence_length") or 4096)
 
 
@@ -150,6 +151,8 @@ def rope(c: Described) -> float | Rope:
         return theta if share == 1 else Rope(theta, share)
     if kind != "yarn":
         raise CheckpointError(f"config.json says rope_type: {kind!r}; 'default' and 'yarn' are computed here")
+    if scaling.get("truncate") is False:
+        raise CheckpointError("config.json says truncate: False for YaRN, which is not computed here")
     factor = float(scaling["factor"])
     return Rope(
         theta,

@@ -1,4 +1,4 @@
-"""SDAR 1.7B to 8B (JetLM): Qwen3 in blocks of 4; its larger blocks say so in config.json."""
+"""SDAR 1.7B to 8B (JetLM): Qwen3 in blocks of 4 (the variants `-b8` to `-b64`: give `block`)."""
 
 from __future__ import annotations
 

@@ -117,11 +117,11 @@ def read_weights(model: Transformer, names: Names, folder: Path, device: str, dt
                 begun[stored] = rows.stop
                 total = sum(ours[n][0] for n, other in theirs.items() if other == stored)
                 _check(stored, files.shape(stored), (total, *shape[1:]))
-                weights[name] = files.read(stored, rows).to(wanted)
+                weights[name] = files.read(stored, rows).to(device, wanted)
                 used.add(stored)
             else:
                 _check(stored, files.shape(stored), shape)
-                weights[name] = files.read(stored).to(wanted)
+                weights[name] = files.read(stored).to(device, wanted)
                 used.add(stored)
         left = {n for n in files.names - used if not n.endswith(UNUSED)}
     if tied:

@@ -206,6 +206,8 @@ def test_quantised_weights_are_refused_before_they_are_read(folder: Path) -> Non
         ({"num_attention_heads": "many"}, "does not describe a SDAR model"),
         ({"mask_token_id": 50}, "the mask of SDAR is 50, and the model has 50 tokens"),
         ({"mask_token_id": None}, "the mask of SDAR is 151669"),
+        ({"mask_token_id": "49"}, "mask_token_id: '49', which is no whole number"),
+        ({"block_size": [4]}, r"block_size: \[4\], which is no whole number"),
     ],
 )
 def test_a_config_that_is_not_computed_here(folder: Path, change: dict[str, Any], message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from stretto.llm.checkpoint import CheckpointError, save
-from stretto.llm.checkpoints.chat import calls_of
+from stretto.llm.checkpoints.chat import calls_of, own_template
 from stretto.llm.checkpoints.llada import LLADA
 from stretto.llm.checkpoints.llada2 import LLADA2
 from stretto.llm.checkpoints.load import Checkpoint, load_checkpoint
@@ -155,6 +155,7 @@ def test_the_template_of_the_checkpoint_goes_first(sdar: Checkpoint, place: str)
         several = [{"name": "default", "template": "no"}, {"name": "tool_use", "template": OWN}]
         found = OWN if place == "tokenizer_config.json" else several
         (sdar.folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": found}))
+    sdar = replace(sdar, template=own_template(sdar.folder))
     text = shown(sdar, sdar.prompt(DIALOGUE[1:3], [Tool()]))
     assert text.startswith("<|im_start|>user\nBook day 4.<|im_end|><|im_start|>assistant\nWait.<tool_call>{")
     assert '"arguments": {"day": "4 é"}}</tool_call><|im_end|>[{"type": "function"' in text
@@ -162,7 +163,7 @@ def test_the_template_of_the_checkpoint_goes_first(sdar: Checkpoint, place: str)
 
 def test_a_template_without_tools_is_told_of_them_in_words(sdar: Checkpoint) -> None:
     bare = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
-    (sdar.folder / "chat_template.jinja").write_text(bare)
+    sdar = replace(sdar, template=bare)
     text = shown(sdar, sdar.prompt(DIALOGUE, [Tool()]))
     assert "<tools>" in text and "<tool_call>\n" in text and "<|im_start|>tool\n" in text
 
@@ -177,9 +178,16 @@ def test_a_template_without_tools_is_told_of_them_in_words(sdar: Checkpoint) -> 
     ],
 )
 def test_a_template_that_fails_says_so(sdar: Checkpoint, template: str) -> None:
-    (sdar.folder / "chat_template.jinja").write_text(template)
     with pytest.raises(CheckpointError, match="chat template fails"):
-        sdar.prompt(DIALOGUE)
+        replace(sdar, template=template).prompt(DIALOGUE)
+
+
+@pytest.mark.parametrize("held", ["{", "[]", '{"chat_template": [{}]}'])
+def test_a_template_that_cannot_be_read(tmp_path: Path, held: str) -> None:
+    assert own_template(tmp_path) is None
+    (tmp_path / "tokenizer_config.json").write_text(held)
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json cannot be read"):
+        own_template(tmp_path)
 
 
 FAMILIES = (SDAR, NEMOTRON, LLADA, LLADA2)
@@ -218,6 +226,15 @@ def test_no_words_make_a_mark(loaded: Checkpoint, data: st.DataObject) -> None:
     assert [i for i in found if i in marks] == [i for i in wanted if i in marks]
     whole = said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert shown(loaded, found).count(whole) >= 3 or not said
+
+
+def test_a_mark_across_a_broken_one_is_broken_too(tmp_path: Path) -> None:
+    bpe = Tokenizer(models.BPE(byte_vocab(), []))
+    bpe.add_special_tokens(["<a>", "a>b"])
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = CheckpointTokenizer(tmp_path)
+    text, seal = tokenizer.sealed("<a>b")
+    assert not set(tokenizer.encode_marked(text, seal)) & set(tokenizer.marks.values())
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -284,14 +301,16 @@ def test_a_slow_tokenizer_is_read_as_transformers_reads_it(tmp_path: Path) -> No
     assert ours.encode_marked("<|im_start|>hello") == [300, vocab["hello"]]
 
 
-def test_stops_are_found_by_their_text(tmp_path: Path) -> None:
+def test_stops_and_the_template_are_found_in_the_folder(tmp_path: Path) -> None:
     shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 0, "num_attention_heads": 1}
     config = {"architectures": ["SDARForCausalLM"], "vocab_size": 300, "rms_norm_eps": 1e-6, "rope_theta": 1}
     described = {**shape, **config, "mask_token_id": 299, "eos_token_id": [7, 8]}
     made(SDAR, tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(described))
+    (tmp_path / "chat_template.jinja").write_text(OWN)
     weights = {"model.embed_tokens": (300, 8), "lm_head": (300, 8), "model.norm": (8,)}
     save_file({f"{n}.weight": torch.ones(s) for n, s in weights.items()}, tmp_path / "model.safetensors")
     loaded = load_checkpoint(tmp_path)
     assert isinstance(loaded, Checkpoint)
+    assert loaded.template == OWN
     assert loaded.stops == (loaded.tokenizer.marks["<|im_end|>"], 7, 8, 151645, 151643)
