@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,54 +96,72 @@ class Files:
         return dict.fromkeys(self._open(path).keys(), path)
 
 
-def read_weights(model: Transformer, names: Names, folder: Path, device: str, dtype: torch.dtype) -> None:
-    """Fill a model built on the meta device. Raises CheckpointError, naming file and tensor."""
-    tied = model.config.tied
-    ours = {n: tuple(t.shape) for n, t in model.state_dict().items() if not (tied and n == "lm_head.weight")}
-    theirs = {name: names.on_disk(name) for name in ours}
-    shared = Counter(theirs.values())
+@dataclass(frozen=True)
+class Source:
+    """What a weight of ours is on disk: one tensor, some rows of a fused one, or several to stack."""
+
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+    """Of each part as it is stored."""
+    rows: slice | None = None
+    stack: bool = False
+
+
+def sources(shapes: Mapping[str, tuple[int, ...]], names: Names) -> dict[str, Source]:
+    """Where each weight of ours is, by the shapes of ours. Fused ones stand in our order, row behind row."""
+    theirs = {ours: names.on_disk(ours) for ours in shapes}
+    height: Counter[str] = Counter()
+    for ours, stored in theirs.items():
+        height[stored] += shapes[ours][0]
     begun: Counter[str] = Counter()
-    used: set[str] = set()
-    weights: dict[str, Tensor] = {}
+    found = {}
+    for ours, stored in theirs.items():
+        first, *rest = shapes[ours]
+        if "{e}" in stored:
+            found[ours] = Source(tuple(stored.format(e=e) for e in range(first)), tuple(rest), stack=True)
+        elif height[stored] > first:
+            rows = slice(begun[stored], begun[stored] + first)
+            begun[stored] = rows.stop
+            found[ours] = Source((stored,), (height[stored], *rest), rows)
+        else:
+            found[ours] = Source((stored,), (first, *rest))
+    return found
+
+
+def read_weights(model: Transformer, names: Names, folder: Path, device: str, dtype: torch.dtype) -> None:
+    """Fill a model built on the meta device. Raises CheckpointError before it reads: file and tensor by name."""
+    tied = model.config.tied
+    shapes = {n: tuple(t.shape) for n, t in model.state_dict().items()}
+    head = names.on_disk("lm_head.weight")
+    if tied:
+        del shapes["lm_head.weight"]
+    plan = sources(shapes, names)
     with ExitStack() as opened:
         files = Files(folder, device, opened)
-        for name, shape in ours.items():
-            wanted = torch.float32 if name.endswith(EXACT) else dtype
-            stored = theirs[name]
-            if "{e}" in stored:
-                parts = [stored.format(e=e) for e in range(shape[0])]
-                weights[name] = _stacked(files, parts, shape, device, wanted)
-                used |= set(parts)
-            elif shared[stored] > 1:
-                rows = slice(begun[stored], begun[stored] + shape[0])
-                begun[stored] = rows.stop
-                total = sum(ours[n][0] for n, other in theirs.items() if other == stored)
-                _check(stored, files.shape(stored), (total, *shape[1:]))
-                weights[name] = files.read(stored, rows).to(device, wanted)
-                used.add(stored)
-            else:
-                _check(stored, files.shape(stored), shape)
-                weights[name] = files.read(stored).to(device, wanted)
-                used.add(stored)
-        left = {n for n in files.names - used if not n.endswith(UNUSED)}
-    if tied:
-        left -= {names.on_disk("lm_head.weight")}
-    if left:
-        raise CheckpointError(
-            f"{folder} holds {len(left)} tensors that the family does not have, such as {min(left)}; "
-            "use a checkpoint as its authors published it"
-        )
+        for source in plan.values():
+            for part in source.parts:
+                _check(part, files.shape(part), source.shape)
+        left = files.names - {part for source in plan.values() for part in source.parts}
+        left = {name for name in left if not name.endswith(UNUSED) and not (tied and name == head)}
+        if left:
+            raise CheckpointError(
+                f"{folder} holds {len(left)} tensors that the family does not have, such as {min(left)}; "
+                "use a checkpoint as its authors published it"
+            )
+        weights = {
+            ours: _read(files, source, device, torch.float32 if ours.endswith(EXACT) else dtype)
+            for ours, source in plan.items()
+        }
     model.load_state_dict(weights, strict=False, assign=True)
     if tied:
         model.lm_head.weight = model.embed_tokens.weight
 
 
-def _stacked(
-    files: Files, parts: list[str], shape: tuple[int, ...], device: str, dtype: torch.dtype
-) -> Tensor:
-    out = torch.empty(shape, device=device, dtype=dtype)
-    for place, part in enumerate(parts):
-        _check(part, files.shape(part), shape[1:])
+def _read(files: Files, source: Source, device: str, dtype: torch.dtype) -> Tensor:
+    if not source.stack:
+        return files.read(source.parts[0], source.rows).to(device, dtype)
+    out = torch.empty((len(source.parts), *source.shape), device=device, dtype=dtype)
+    for place, part in enumerate(source.parts):
         out[place].copy_(files.read(part))
     return out
 
