@@ -129,7 +129,7 @@ def sources(shapes: Mapping[str, tuple[int, ...]], names: Names) -> dict[str, So
 
 
 def read_weights(model: Transformer, names: Names, folder: Path, device: str, dtype: torch.dtype) -> None:
-    """Fill a model built on the meta device. Raises CheckpointError before it reads: file and tensor by name."""
+    """Fill a model built on the meta device. Raises CheckpointError before it reads anything."""
     tied = model.config.tied
     shapes = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     head = names.on_disk("lm_head.weight")
