@@ -24,7 +24,7 @@ PADS = tuple(range(PAD0, PAD0 + 7))
 EMBEDDED = Path(__file__).with_name("tokenizer.json")
 
 
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """GPT-2's printable stand-in for every byte, inverted: character -> byte value."""
     keep = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(b): b for b in keep}
@@ -70,7 +70,7 @@ class Tokenizer:
     @cached_property
     def token_bytes(self) -> list[bytes | None]:
         """Bytes of every id; None for marks."""
-        alphabet = _byte_alphabet()
+        alphabet = byte_alphabet()
         table: list[bytes | None] = [None] * self.size
         for piece, i in self._bpe.get_vocab().items():
             table[i + len(MARKS)] = bytes(alphabet[c] for c in piece)

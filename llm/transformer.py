@@ -8,6 +8,7 @@ canvas sees the clean tokens strictly before its first position and nothing of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,10 +18,45 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from stretto.llm.cache import KVCache
+from stretto.llm.experts import Experts, MixtureOfExperts
 from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries (b, heads, m, width), keys and values (b, kv_heads, l + m, width) -> like the queries."""
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions that are more than a base: turned in part of a head, or stretched by YaRN.
+
+    `share` of a head's width is turned, the rest knows no place. `factor` > 1 stretches the slow rates of a
+    model read on `original` tokens, between those that turn `beta_fast` and `beta_slow` times in them (YaRN,
+    Peng et al. 2023, section 3.2); `gain` scales cosines and sines (its section 3.4).
+    """
+
+    theta: float
+    share: float = 1.0
+    factor: float = 1.0
+    original: int = 0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    gain: float = 1.0
+
+    def rates(self, width: int, device: torch.device) -> Tensor:
+        """Radians a token of each pair of turned dimensions."""
+        turned = int(width * self.share)
+        plain = self.theta ** (-torch.arange(0, turned, 2, device=device).float() / turned)
+        if self.factor <= 1:
+            return plain
+
+        def bound(turns: float) -> float:
+            """The dimension that turns so often in the original length."""
+            return turned * math.log(self.original / (turns * 2 * math.pi)) / (2 * math.log(self.theta))
+
+        low = max(math.floor(bound(self.beta_fast)), 0)
+        high = max(min(math.ceil(bound(self.beta_slow)), turned - 1), low + 0.001)
+        slow = ((torch.arange(turned // 2, device=device).float() - low) / (high - low)).clamp(0, 1)
+        return plain / self.factor * slow + plain * (1 - slow)
 
 
 @dataclass(frozen=True)
@@ -34,7 +70,7 @@ class Config:
     kv_heads: int = 2
     head_width: int = 64
     hidden: int = 704
-    rope_theta: float = 10_000.0
+    rope_theta: float | Rope = 10_000.0
     norm_eps: float = 1e-5
     qk_norm: bool = True
     qkv_bias: bool = False
@@ -44,6 +80,8 @@ class Config:
     """A canvas token is predicted one place before it, as in reading (gentle on a converted model)."""
     self_conditioning: bool = False
     """Open places of a canvas also take in what the pass before believed of them (`Transformer.believed`)."""
+    experts: Experts | None = None
+    """Behind its first dense layers, the feed-forward parts are mixtures of experts."""
 
 
 @dataclass
@@ -63,16 +101,21 @@ class Row:
     belief: Tensor | None = None
 
 
-def rope_table(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE (rotate-half form): (..., positions, head_width)."""
-    rates = theta ** (-torch.arange(0, head_width, 2, device=positions.device).float() / head_width)
-    angles = positions.float()[..., None] * rates
+def rope_table(positions: Tensor, head_width: int, theta: float | Rope) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of RoPE (rotate-half form): (..., positions, the turned share of head_width)."""
+    rope = theta if isinstance(theta, Rope) else Rope(theta)
+    angles = positions.float()[..., None] * rope.rates(head_width, positions.device)
     angles = torch.cat([angles, angles], -1)
-    return angles.cos(), angles.sin()
+    if rope.gain == 1:
+        return angles.cos(), angles.sin()
+    return angles.cos() * rope.gain, angles.sin() * rope.gain
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn queries or keys (batch, heads, tokens, head_width) to their positions."""
+    turned = cos.shape[-1]
+    if turned < x.shape[-1]:
+        return torch.cat([rotate(x[..., :turned], cos, sin), x[..., turned:]], -1)
     left, right = x.chunk(2, -1)
     return x * cos + torch.cat([-right, left], -1) * sin
 
@@ -123,19 +166,27 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: Config, number: int = 0) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(c.width, c.norm_eps)
         self.self_attn = Attention(c)
         self.post_attention_layernorm = nn.RMSNorm(c.width, c.norm_eps)
+        self.drop = nn.Dropout(c.dropout)
+        self.experts: MixtureOfExperts | None = None
+        if c.experts is not None and number >= c.experts.dense_layers:
+            self.experts = MixtureOfExperts(c.width, c.experts)
+            return
         self.gate_proj = nn.Linear(c.width, c.hidden, bias=False)
         self.up_proj = nn.Linear(c.width, c.hidden, bias=False)
         self.down_proj = nn.Linear(c.hidden, c.width, bias=False)
-        self.drop = nn.Dropout(c.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         h = self.post_attention_layernorm(x)
-        out: Tensor = x + self.drop(self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h)))
+        if self.experts is not None:
+            inner = self.experts(h)
+        else:
+            inner = self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
+        out: Tensor = x + self.drop(inner)
         return out
 
 
@@ -146,7 +197,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab, config.width)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Block(config, i) for i in range(config.layers))
         self.norm = nn.RMSNorm(config.width, config.norm_eps)
         self.lm_head = nn.Linear(config.width, config.vocab, bias=False)
         if config.tied:
@@ -186,6 +237,22 @@ class Transformer(nn.Module):
         share = best.values.float().softmax(-1).to(self.embed_tokens.weight.dtype)
         found: Tensor = (share[..., None] * self.embed_tokens(best.indices)).sum(-2)
         return found
+
+    def forward(self, tokens: Tensor, sees: Tensor | None = None) -> Tensor:
+        """Hidden states (b, n, width) of tokens (b, n) at the places 0 to n - 1, without a cache.
+
+        `sees`: which token (row) attends to which, bool, (n, n) or (b, n, n); None: each to all.
+        """
+        x = self.embed_tokens(tokens)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        cos, sin = rope_table(places, self.config.head_width, self.config.rope_theta)
+        mask = sees[:, None] if sees is not None and sees.ndim == 3 else sees
+        for layer in self.blocks:
+            attn = layer.self_attn
+            q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
+            x = layer.feed_forward(x + attn.merge(attn.attend(q, k, v, mask)))
+        normed: Tensor = self.norm(x)
+        return normed
 
     @property
     def device(self) -> torch.device:
