@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from stretto.llm.format import (
 from stretto.llm.language_model import (
     AUTO,
     FREE,
+    Busy,
     Canvas,
     Draft,
     Effort,
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
 
 LONGEST_WORDS = 256
 """Tokens kept of one turn of the caller (the last ones)."""
+KEPT = 0.7
+"""Share of the room for the dialogue that is told still when the oldest turns are left out."""
+WORTH_READING = 32
+"""New tokens that are read before they are needed."""
 MOST_SHOWN = 64
 """Canvases and settled words that wait for who follows a draft; beyond them the oldest are left out."""
 
@@ -74,6 +80,9 @@ class LocalConversation:
         self._known: tuple[list[int], Tensor] | None = None
         """What was read last, and the scores (vocab,) behind it."""
         self._request: Request[None] | None = None
+        self._ahead: Request[None] | None = None
+        self._oldest = 0
+        """The first of the turns that are still told."""
         self._names: dict[str, str] = {}
         self._busy = asyncio.Lock()
         self._closed = False
@@ -81,18 +90,20 @@ class LocalConversation:
     # -- what the model has read ------------------------------------------------------------------
 
     def prompt(self) -> list[int]:
-        """Tokens of the dialogue so far; the oldest turns are left out where they do not fit."""
+        """Tokens of the dialogue so far; the oldest turns are left out where they do not fit.
+
+        Then as many as leave a good part of the room free: what is read once more is read once in many turns.
+        """
         turns = [[t for s in turn.segments for t in s.ids] for turn in self._turns]
         if self._pending:
             turns.append(list(self._pending.ids))
         room = self._context - len(self._system.ids)
-        kept: list[list[int]] = []
-        for turn in reversed(turns):
-            room -= len(turn)
-            if room < 0 and kept:
-                break
-            kept.append(turn)
-        return list(self._system.ids) + [t for turn in reversed(kept) for t in turn]
+        told = sum(map(len, turns[self._oldest :]))
+        if told > room:
+            while told > room * KEPT and self._oldest < len(turns) - 1:
+                told -= len(turns[self._oldest])
+                self._oldest += 1
+        return list(self._system.ids) + [t for turn in turns[self._oldest :] for t in turn]
 
     def callable(self) -> tuple[list[ToolSpec], bool]:
         """The tools that the turn may call which comes next, and whether it must call one."""
@@ -136,6 +147,7 @@ class LocalConversation:
             heard = user_segment(self.model.tokenizer, words)
             self._pending = replace(heard, body=heard.body[-LONGEST_WORDS:])
             self._check()
+            self._stop_ahead()
             return await self.model.engine.run(self._signal())
 
     def _signal(self) -> Job[TurnSignal]:
@@ -172,6 +184,7 @@ class LocalConversation:
             shown = _Shown()
             writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, steering)
             priority = Priority.SPECULATION if speculative else Priority.DUE
+            self._stop_ahead()
             self._request = self.model.engine.submit(writing.turn(), priority)
             done = asyncio.wrap_future(self._request.future)
             done.add_done_callback(shown.end)
@@ -214,12 +227,14 @@ class LocalConversation:
                 held = _Turn([], draft.revision)
                 self._turns.append(held)
             held.segments = segments
+            self._read_ahead()
 
     async def say(self, text: str) -> None:
         """Words of the agent that the model did not write; see `Conversation.say`."""
         async with self._busy:
             self._keep_pending()
             self._turns.append(_Turn([say_segment(self.model.tokenizer, text)]))
+            self._read_ahead()
 
     async def tool_result(self, call_id: str, content: str) -> None:
         """A result of a committed call; see `Conversation.tool_result`."""
@@ -228,6 +243,7 @@ class LocalConversation:
             if name is None:
                 raise KeyError(f"no committed call {call_id!r}: commit its draft before its result")
             self._turns.append(_Turn([tool_segment(self.model.tokenizer, name, content)]))
+            self._read_ahead()
 
     async def restore(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Take these messages for the history; see `Conversation.restore`. What is the same stays read."""
@@ -238,6 +254,35 @@ class LocalConversation:
             }
             told = [message_segments(self.model.tokenizer, message, schemas) for message in messages]
             self._turns = [_Turn(segments) for segments in told if segments]
+            self._oldest = 0
+            self._read_ahead()
+
+    async def fork(self) -> LocalConversation:
+        """Another conversation that has come as far as this one and goes its own way; close both."""
+        async with self._busy:
+            self._check()
+            self._stop_ahead()
+            other = copy(self)
+            other.cache = await self.model.engine.call(self.cache.fork)
+            other.name, other._busy = secrets.token_hex(4), asyncio.Lock()
+            other._turns, other._names = [replace(turn) for turn in self._turns], dict(self._names)
+            return other
+
+    def _read_ahead(self) -> None:
+        """Have what was said read while nobody waits for it."""
+        self._stop_ahead()
+        if not self._closed:
+            with contextlib.suppress(Busy, RuntimeError):  # then it is read when it is needed
+                self._ahead = self.model.engine.submit(self._reading(self.prompt()), Priority.AHEAD)
+
+    def _reading(self, ids: list[int]) -> Job[None]:
+        if len(ids) - self.cache.common(ids) >= WORTH_READING:
+            yield Forward(self.cache, ids, 0)
+
+    def _stop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.future.cancel()
+            self._ahead = None
 
     def _keep_pending(self) -> None:
         if self._pending is not None:
@@ -251,6 +296,7 @@ class LocalConversation:
     def close(self) -> None:
         """Free the cache; later calls raise."""
         self._closed = True
+        self._stop_ahead()
         if self._request is not None:
             self._request.future.cancel()
         # In the engine's thread: a pass that still runs is finished first.

@@ -105,12 +105,13 @@ class Counts:
 @dataclass(frozen=True)
 class Limits:
     """`requests`: that live at once, waiting ones included. `tokens`: of one pass; `prefill`: of one request
-    in it while others wait. `patience_s`: a request that may be needed waits no longer than this for others.
-    `cached_tokens`: that all dialogues together may hold."""
+    in it while others wait, `ahead`: of one that nobody waits for. `patience_s`: a request that may be needed
+    waits no longer than this for others. `cached_tokens`: that all dialogues together may hold."""
 
     requests: int = 256
     tokens: int = 1024
     prefill: int = 256
+    ahead: int = 64
     patience_s: float = 0.5
     cached_tokens: int = 262_144
 
@@ -141,13 +142,13 @@ class Engine:
         """Requests that are not done."""
         return self._alive
 
-    def submit(self, job: Job[T], priority: Priority = Priority.DUE) -> Request[T]:
+    def submit(self, job: Job[T], priority: Priority = Priority.DUE, bounded: bool = True) -> Request[T]:
         """Have a job run. Raises Busy where there are too many, RuntimeError on a closed engine."""
         request = Request(job, priority, next(self._numbers), since=time.monotonic())
         with self._lock:
             if self._closed:
                 raise RuntimeError("the model is closed; open another one")
-            if self._alive >= self.limits.requests:
+            if bounded and self._alive >= self.limits.requests:
                 self.counts.busy += 1
                 raise Busy(f"{self._alive} requests are being worked on, more are not taken; try again soon")
             self._alive += 1
@@ -163,9 +164,9 @@ class Engine:
         return await self.run(_without_pass(work))
 
     def post(self, work: Callable[[], object]) -> None:
-        """Have a function run between two passes; nobody waits for it. Nothing, on a closed engine."""
+        """Have a function run between two passes, however busy it is; nobody waits. Nothing once closed."""
         with contextlib.suppress(RuntimeError):
-            self.submit(_without_pass(work), Priority.AHEAD)
+            self.submit(_without_pass(work), Priority.AHEAD, bounded=False)
 
     def close(self) -> None:
         """Give up all requests; a pass that runs is finished first."""
@@ -300,8 +301,9 @@ class Engine:
         kept = min(cache.common(ids), len(ids) - wanted.count)
         cache.crop(kept)
         fresh = ids[kept:]
-        piece = self.limits.prefill
-        if len(fresh) - wanted.count >= piece and not alone:
+        ahead = request.priority is Priority.AHEAD  # one that is due may come at any moment
+        piece = self.limits.ahead if ahead else self.limits.prefill
+        if len(fresh) - wanted.count > piece and (ahead or not alone):
             return self.model.row(cache, fresh[:piece]), False
         start = len(ids) if wanted.start is None else wanted.start
         belief = None
