@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -200,7 +201,8 @@ async def while_connected(receive: Receive, limit_s: float) -> AsyncIterator[Non
                 while (await receive())["type"] != "http.disconnect":
                     pass
                 gone = True
-                limit.reschedule(asyncio.get_running_loop().time())
+                with contextlib.suppress(RuntimeError):  # the time is over at this very moment
+                    limit.reschedule(asyncio.get_running_loop().time())
 
             watching = asyncio.create_task(watch())
             try:
