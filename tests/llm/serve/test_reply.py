@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stretto.llm.conversation import LONGEST_REPLY
 from stretto.llm.language_model import Call, Canvas, Draft, Settled, Steering
@@ -35,6 +35,8 @@ def test_a_stop_string_is_found_as_soon_as_it_is_complete() -> None:
     st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),
     st.lists(st.integers(0, 12), max_size=4),
 )
+@example("aab", ["ab"], [2])
+@example("aba", ["b", "aba"], [2])
 def test_in_pieces_it_is_the_same_text(text: str, stops: list[str], places: list[int]) -> None:
     whole = reply(stops=tuple(stops))
     whole.feed(Draft(text))
