@@ -25,8 +25,8 @@ class CausalWriting(Writing):
         banned = no_words(bool(self.tools))
         while True:
             row = yield from self.next_logits()
-            full = len(self.ids) - start >= self.longest - 1 or self.late()
-            self.ids.append(END if full else likeliest_word(self.drawn(row, len(self.ids)), banned))
+            self.cut = len(self.ids) - start >= self.longest - 1 or self.late()
+            self.ids.append(END if self.cut else likeliest_word(self.drawn(row, len(self.ids)), banned))
             self.emit(self._shown(start))
             if self.ids[-1] in (END, CALL):
                 return

@@ -7,13 +7,15 @@ import json
 import sys
 from pathlib import Path
 
+from stretto.llm import generate
 from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT
+from stretto.llm.serve import command as serve
 from stretto.llm.train.presets import PRESETS, PresetError
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `stretto llm`."""
-    llm = subparsers.add_parser("llm", help="the language model: train it, export it")
+    llm = subparsers.add_parser("llm", help="the language model: serve it, train it, export it")
     commands = llm.add_subparsers(dest="llm_command", metavar="COMMAND", required=True)
     train = commands.add_parser("train", help="train the house model; stops and resumes at any moment")
     train.add_argument("--preset", default="cpu", choices=sorted(PRESETS))
@@ -83,6 +85,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     export.add_argument("--share", type=float, default=0.5, help="of DIR, where --before is given")
     export.set_defaults(run=run_export)
+    serve.register(commands)
+    generate.register(commands)
 
 
 def _add_replay_flags(parser: argparse.ArgumentParser) -> None:

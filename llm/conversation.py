@@ -203,6 +203,7 @@ class LocalConversation:
                 (time.monotonic() - began) * 1000,
                 len(writing.ids),
                 tuple(s.ids for s in writing.segments),
+                writing.cut,
             )
 
     def hurry(self) -> None:

@@ -16,10 +16,11 @@ A `Segment` is one stretch of it. In agents' segments `body` is what a canvas ho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from stretto.llm.constraints.call_text import compact_json, serialise_call, spaced
 from stretto.llm.language_model import ToolSpec
@@ -28,6 +29,7 @@ from stretto.llm.tokenizer import CALL, END, SAY, SYSTEM, TOOL, USER, Tokenizer
 RESULT_BUDGET = 160
 """Tokens of a tool's result that the model reads; longer results lose whole fields from the end."""
 
+T = TypeVar("T")
 Kind = Literal["system", "user", "say", "call", "tool"]
 
 
@@ -128,31 +130,39 @@ def tool_segment(tokenizer: Tokenizer, name: str, content: str) -> Segment:
 
 
 def fit_result(tokenizer: Tokenizer, content: str, budget: int = RESULT_BUDGET) -> str:
-    """Compact JSON (or text) of at most `budget` tokens; drops fields and items from the end."""
+    """Compact JSON (or text) of at most `budget` tokens: the first fields and items."""
     try:
         value = json.loads(content)
     except ValueError:
         ids = tokenizer.encode(content)
         return content if len(ids) <= budget else tokenizer.decode(ids[:budget]).rstrip("\ufffd")
-    text = compact_json(spaced(value))
-    while len(tokenizer.encode(text)) > budget:
-        shorter = _drop_last(value)
-        if shorter is value:
-            return tokenizer.decode(tokenizer.encode(text)[:budget]).rstrip("\ufffd")
-        value, text = shorter, compact_json(spaced(shorter))
-    return text
+
+    def text(count: int) -> str:
+        return compact_json(spaced(_beginning(value, iter(range(count)))))
+
+    # Searched for by halves: to drop the fields of a long table one by one takes minutes. A token has a few
+    # characters, so that no more fields than these can be kept.
+    most = budget * max(len(piece or b"") for piece in tokenizer.token_bytes)
+    kept = bisect_right(range(most + 1), budget, key=lambda count: len(tokenizer.encode(text(count)))) - 1
+    if kept < 0:
+        return tokenizer.decode(tokenizer.encode(text(0))[:budget]).rstrip("\ufffd")
+    return text(kept)
 
 
-def _drop_last(value: Any) -> Any:
-    """Without its last innermost field or item; the same object when nothing is left to drop."""
-    if isinstance(value, dict) and value:
-        *rest, (key, last) = value.items()
-        shorter = _drop_last(last)
-        return dict(rest) if shorter is last else {**dict(rest), key: shorter}
-    if isinstance(value, list) and value:
-        shorter = _drop_last(value[-1])
-        return value[:-1] if shorter is value[-1] else [*value[:-1], shorter]
+def _beginning(value: Any, places: Iterator[int]) -> Any:
+    """The value with as many of its fields and items as there are places, in the order of its text."""
+    if isinstance(value, dict):
+        return {key: _beginning(item, places) for (key, item), _ in _placed(value.items(), places)}
+    if isinstance(value, list):
+        return [_beginning(item, places) for item, _ in _placed(value, places)]
     return value
+
+
+def _placed(items: Iterable[T], places: Iterator[int]) -> Iterator[tuple[T, int]]:
+    for item in items:
+        if (place := next(places, None)) is None:
+            return
+        yield item, place
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ class Draft:
     ms: float = 0.0
     tokens: int = 0
     segments: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+    cut: bool = False
+    """The words end where they do because there may be no more of them."""
 
 
 class Conversation(Protocol):

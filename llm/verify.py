@@ -125,6 +125,7 @@ class VerifiedWriting(Writing):
             self.emit(self._shown(start, draft.tokens))
             if len(self.ids) - start >= self.longest - 1 or self.late():
                 following = END
+                self.cut = True
             elif draft.tokens and right(row, draft.tokens[0]):
                 following = draft.tokens[0]
             else:

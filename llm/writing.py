@@ -58,6 +58,7 @@ class Writing:
         self.text = ""
         self.calls: list[Call] = []
         self.forwards = 0
+        self.cut = False
 
     def late(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
@@ -106,7 +107,7 @@ class Writing:
             closed = self.ids[-1] in (END, CALL)
             if not closed and len(self.ids) - start >= self.longest:
                 self.ids.append(END)
-                closed = True
+                closed = self.cut = True
             if closed:
                 return
 

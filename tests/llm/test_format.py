@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stretto.llm.format import RESULT_BUDGET, describe_tool, dialogue_segments, fit_result
@@ -98,6 +99,16 @@ def test_results_are_cut_by_whole_fields(value: dict[str, list[str]]) -> None:
     assert all(item.startswith(" ") for items in kept.values() for item in items)
     plain = {key: [item[1:] for item in items] for key, items in kept.items()}
     assert all(key in value and value[key][: len(items)] == items for key, items in plain.items())
+
+
+def test_a_long_result_is_not_cut_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = embedded_tokenizer()
+    encode, encoded = tokenizer.encode, list[str]()
+    monkeypatch.setattr(tokenizer, "encode", lambda text: encoded.append(text) or encode(text))
+    text = fit_result(tokenizer, json.dumps([{"name": "Maple", "people": n} for n in range(20_000)]))
+    assert json.loads(text)[0] == {"name": " Maple", "people": 0}
+    assert RESULT_BUDGET - 20 < len(encode(text)) <= RESULT_BUDGET
+    assert len(encoded) < 20
 
 
 def test_a_name_is_the_same_tokens_wherever_it_stands() -> None:

@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stretto.llm.checkpoint import load
 from stretto.llm.cli import register
-from stretto.llm.conversation import CALL_CANVAS, SAY_CANVAS
 from stretto.llm.format import Segment, dialogue_segments
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, SAY, USER, embedded_tokenizer
 from stretto.llm.train import train as training
@@ -33,6 +32,7 @@ from stretto.llm.train.presets import PRESETS, PresetError, with_values
 from stretto.llm.train.schemas import rename_tools
 from stretto.llm.train.train import Pace, held_out, schedule, train_command
 from stretto.llm.transformer import Transformer
+from stretto.llm.writing import CALL_CANVAS, SAY_CANVAS
 from stretto.tools.concierge.dialogues import generate
 from torch import Tensor
 
