@@ -10,7 +10,7 @@ from stretto.agent import events
 from stretto.agent.call import Call
 from stretto.agent.speculation import Key
 from stretto.agent.timeline import TurnRecord
-from stretto.llm.language_model import Canvas, Draft
+from stretto.llm.language_model import Canvas, Draft, Prioritised
 
 
 async def write(
@@ -28,6 +28,8 @@ async def write(
     items = cast(Any, call.conversation.draft(options.effort, options.draft_deadline_ms, revise))
     # A generator that is left early must be closed here: it may hold the model.
     async with call.model, asyncio.timeout(options.model_timeout_s), aclosing(items):
+        if isinstance(call.conversation, Prioritised):
+            call.conversation.prioritise(due=committed.is_set())
         async for item in items:
             if isinstance(item, Canvas):
                 turn.passes_ms.append(call.ms())

@@ -17,7 +17,7 @@ from stretto.agent.speculation import Key
 from stretto.agent.timeline import TurnRecord
 from stretto.agent.tool_calls import call_tools, hand_over, take_results
 from stretto.llm.language_model import Call as ToolCall
-from stretto.llm.language_model import Draft, TurnSignal
+from stretto.llm.language_model import Draft, Prioritised, TurnSignal
 from stretto.tools.runner import ToolRunner
 
 LONGEST_WAIT_S = 60.0
@@ -88,6 +88,8 @@ class Reply:
         """The caller's turn is over: what is held may be heard, tools may run."""
         if not self.committed:
             self._committed.set()
+            if isinstance(self._call.conversation, Prioritised):
+                self._call.conversation.prioritise(due=True)
             if self.quiet:
                 return
             at_ms = self._call.ms()

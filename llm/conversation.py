@@ -80,6 +80,7 @@ class LocalConversation:
         self._known: tuple[list[int], Tensor] | None = None
         """What was read last, and the scores (vocab,) behind it."""
         self._request: Request[None] | None = None
+        self._priority = Priority.DUE
         self._ahead: Request[None] | None = None
         self._oldest = 0
         """The first of the turns that are still told."""
@@ -169,7 +170,6 @@ class LocalConversation:
         deadline_ms: float | None = None,
         revise: Draft | None = None,
         steering: Steering = FREE,
-        speculative: bool = False,
     ) -> AsyncIterator[Canvas | Settled | Draft]:
         """Write a turn; see `Conversation.draft`. Only the sampler "verified" makes use of `revise`.
 
@@ -183,9 +183,8 @@ class LocalConversation:
             old = [t for segment in revise.segments for t in segment] if revise is not None else []
             shown = _Shown()
             writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, steering)
-            priority = Priority.SPECULATION if speculative else Priority.DUE
             self._stop_ahead()
-            self._request = self.model.engine.submit(writing.turn(), priority)
+            self._request = self.model.engine.submit(writing.turn(), self._priority)
             done = asyncio.wrap_future(self._request.future)
             done.add_done_callback(shown.end)
             try:
@@ -206,10 +205,11 @@ class LocalConversation:
                 writing.cut,
             )
 
-    def hurry(self) -> None:
-        """A draft that is being written as a speculation is due from now on; see `Conversation.hurry`."""
+    def prioritise(self, due: bool) -> None:
+        """Whether someone waits for what is written; see `Prioritised`."""
+        self._priority = Priority.DUE if due else Priority.SPECULATION
         if self._request is not None:
-            self._request.hurry()
+            self._request.priority = self._priority
 
     async def commit(self, draft: Draft, heard: str | None = None) -> None:
         """Put a draft into the history, or correct what it holds of it; see `Conversation.commit`."""

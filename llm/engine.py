@@ -82,10 +82,6 @@ class Request(Generic[T]):
     forward: Forward | None = None
     since: float = 0.0
 
-    def hurry(self) -> None:
-        """It is due from now on."""
-        self.priority = Priority.DUE
-
 
 @dataclass
 class Counts:

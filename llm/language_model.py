@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Effort = Literal["minimal", "low", "medium", "high"]
 
@@ -182,6 +182,15 @@ class Conversation(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Prioritised(Protocol):
+    """A conversation that shares its model with others, and can be told whether someone waits for it."""
+
+    def prioritise(self, due: bool) -> None:
+        """What is written from now on, or right now, is due; or it may only come to be needed."""
+        ...
 
 
 class LanguageModel(Protocol):

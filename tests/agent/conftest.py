@@ -173,6 +173,8 @@ class ScriptedConversation:
         self._owner = owner
         self.log: list[tuple[Any, ...]] = []
         self.words = ""
+        self.due: list[tuple[bool, int]] = []
+        """What was said to be due or not, and how long the log was then."""
         self.closed = False
         self._busy = False
         self._revision = 0
@@ -228,6 +230,9 @@ class ScriptedConversation:
 
     async def restore(self, messages: Sequence[Any]) -> None:
         self.log.append(("restore", [(m["role"], m["content"]) for m in messages]))
+
+    def prioritise(self, due: bool) -> None:
+        self.due.append((due, len(self.log)))
 
     def close(self) -> None:
         self.closed = True

@@ -36,6 +36,15 @@ def test_everything_is_ready_at_the_commit(cast):
     assert "DenoisingPass" in order and "CallerPartial" in order
 
 
+def test_a_draft_is_a_speculation_until_the_turn_is_over(cast):
+    stage = cast.Stage([cast.Says(1.0, 2.0, "what time is it")], ["It is noon."], until=5.0)
+    stage.run()
+    due = stage.model.conversation.due
+    before, after = next(n for n, entry in enumerate(stage.log) if entry[0] == "draft"), len(stage.log)
+    assert [said for said, _ in due] == [False, True]
+    assert due[0][1] <= before < due[1][1] <= after, "guessed at first, waited for from the commit on"
+
+
 def test_greeting_first_and_marked_canned(cast):
     stage = cast.Stage([], options=SessionOptions(greeting="Good morning."), until=3.0)
     record = stage.run()

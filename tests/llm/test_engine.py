@@ -222,7 +222,7 @@ def test_what_is_due_goes_first_and_nothing_waits_for_ever(transformer: Transfor
     engine.submit(endless()).future.result(30)
     assert seen == ["patient"]
     hurried = engine.submit(steps("hurried", 1), Priority.AHEAD)
-    hurried.hurry()
+    hurried.priority = Priority.DUE
     hurried.future.result(30)
     engine.close()
 
