@@ -3,7 +3,8 @@
 Keys stand in schema order, absent optionals are left out, there are no spaces between parts, and text is
 plain UTF-8 (only ``"``, ``\\`` and control characters are escaped). A string whose text is free begins with a
 space, as every word in running text does: so a name is the same tokens in a call as where the caller said
-it. Enums, constants and dates have none. Training text and the constraint automaton share this form.
+it. Enums, constants, dates and texts with a pattern have none. Training text and the constraint automaton
+share this form.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _is_free(text: str, schema: Any, root: Any) -> bool:
         if any(text in option.get("enum", [option.get("const")]) for option in listed):
             return False
         return any(_is_free(text, option, root) for option in listed if _takes_strings(option))
-    return not ({"enum", "const"} & resolved.keys() or resolved.get("format") in PLAIN_FORMATS)
+    return not ({"enum", "const", "pattern"} & resolved.keys() or resolved.get("format") in PLAIN_FORMATS)
 
 
 def _takes_strings(schema: Mapping[str, Any]) -> bool:

@@ -39,6 +39,18 @@ TAKEN: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "number", "minimum": -2}, ["-2", "-1.9", "-0.5", "7.5"], ["-2.1", "-3"]),
     ({"type": "boolean"}, ["true", "false"], ["True", "null", "1"]),
     ({"type": "null"}, ["null"], ["0"]),
+    ({"type": "string", "pattern": "^[a-c]{2}\\d$"}, ['"ab1"', '"cc9"'], ['" ab1"', '"ab"', '"ab12"']),
+    ({"type": "string", "pattern": "b"}, ['"b"', '" b"', '"né\\"b\\n日"'], ['""', '"a"', '"a"b"']),
+    ({"type": "string", "pattern": "^a*$", "minLength": 1, "maxLength": 2}, ['"a"', '"aa"'], ['""', '"aaa"']),
+    ({"pattern": "^a$"}, ['"a"'], ["1", "null"]),
+    ({"anyOf": [{"pattern": "^a"}, {"type": "string"}]}, ['"ab"', '" ab"', '" c"'], ['"c"']),
+    ({"anyOf": [{"pattern": " "}, {"type": "null"}]}, ['" "', "null"], ['"a"']),
+    ({"enum": ["a", "ab", 7], "pattern": "b"}, ['"ab"', "7"], ['"a"']),
+    ({"enum": [1, 5, 9], "maximum": 6, "exclusiveMinimum": 1}, ["5"], ["1", "9"]),
+    ({"minimum": 3}, ["3", "7.5"], ["2", '" a"', "null"]),
+    ({"minLength": 2}, ['" ab"'], ['" a"', "1"]),
+    ({"minItems": 1}, ["[1]"], ["[]", "1"]),
+    ({"additionalProperties": {"type": "null"}}, ['{"k":null}'], ['{"k":1}', "1"]),
     ({"enum": ["a b", 3, None, "é"]}, ['"a b"', "3", "null", '"é"'], ['"a"', "4"]),
     ({"type": "string", "enum": ["x", 3]}, ['"x"'], ["3"]),
     ({"const": {"k": [1]}}, ['{"k":[1]}'], ["{}"]),
@@ -80,7 +92,15 @@ def test_a_keyword_accepts_what_fits_and_nothing_else(part: Any, good: list[str]
 
 
 REFUSED: list[tuple[Any, str]] = [
-    ({"type": "string", "pattern": "a+"}, "pattern"),
+    ({"type": "string", "pattern": "a(?=b)"}, "look-around"),
+    ({"type": "string", "pattern": 3}, "pattern"),
+    ({"type": "string", "pattern": "^a$", "minLength": 2}, "no text of that length"),
+    ({"type": "string", "pattern": "a", "format": "date"}, "beside format"),
+    ({"enum": ["b", "c"], "pattern": "a"}, "no constant fits pattern"),
+    ({"enum": ["b"], "pattern": 5}, "beside enum"),
+    ({"anyOf": [{"type": "string", "pattern": "a"}, {"type": "string"}]}, "begin with a space"),
+    ({"type": "string", "anyOf": [{"type": "integer"}]}, "another type"),
+    ({"$ref": "#/properties/a", "minLength": 3}, "minLength beside $ref"),
     ({"type": "string", "format": "ipv4"}, "format 'ipv4'"),
     ({"type": "array", "uniqueItems": True}, "uniqueItems"),
     ({"type": "number", "multipleOf": 0.5}, "multipleOf"),
@@ -107,7 +127,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "string", "format": []}, "format"),
     ({"type": "array", "prefixItems": 5}, "prefixItems"),
     ({"oneOf": [{"type": "object", "properties": 5}, {"type": "object"}]}, "properties"),
-    ({"oneOf": [{"const": 1, "required": 5, "properties": {"a": {"enum": 5}}}] * 2}, "overlap"),
+    ({"oneOf": [{"const": 1, "required": 5, "properties": {"a": {"enum": 5}}}] * 2}, "beside enum"),
+    ({"enum": [1], "minimum": "x"}, "beside enum"),
+    ({"oneOf": [{"type": "object", "required": 5, "properties": {"a": {"enum": 5}}}] * 2}, "required"),
 ]
 
 
