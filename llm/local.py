@@ -12,7 +12,7 @@ import torch
 from stretto.llm.causal import CausalWriting
 from stretto.llm.checkpoint import EMBEDDED, CheckpointError, find_device, load
 from stretto.llm.constraints.tokens import TokenVocabulary
-from stretto.llm.conversation import LocalConversation, Writing
+from stretto.llm.conversation import LONGEST_CALL, LocalConversation, Writing
 from stretto.llm.language_model import AUTO, ToolChoice, ToolSpec
 from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, PADS, Tokenizer, embedded_tokenizer
@@ -84,7 +84,7 @@ class LocalModel:
         for a choice that no tool fits."""
         choice.check(tools)
         for tool in tools:
-            self.vocabulary.compile(tool.parameters)
+            self.vocabulary.compile(tool.parameters, longest=LONGEST_CALL)
         return LocalConversation(self, system, tools, choice)
 
     def close(self) -> None:

@@ -181,8 +181,22 @@ class TokenVocabulary:
         self._id_start = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
         self._ids = np.array([token for here in ids for token in here], dtype=np.int64)
 
-    def compile(self, schema: Mapping[str, Any], limits: Limits | None = None) -> TokenAutomaton:
-        """The automaton of a tool's arguments, from the cache where it is there. Raises UnsupportedSchema."""
+    def compile(
+        self, schema: Mapping[str, Any], limits: Limits | None = None, longest: int | None = None
+    ) -> TokenAutomaton:
+        """The automaton of a tool's arguments, from the cache where it is there.
+
+        Raises UnsupportedSchema, also where the shortest arguments take more than `longest` tokens.
+        """
+        automaton = self._cached_automaton(schema, limits)
+        if longest is not None and shortest(automaton) > longest:
+            raise UnsupportedSchema(
+                "", f"the shortest call takes {shortest(automaton)} tokens, a call has at most {longest}",
+                "require fewer or shorter parts",
+            )  # fmt: skip
+        return automaton
+
+    def _cached_automaton(self, schema: Mapping[str, Any], limits: Limits | None) -> TokenAutomaton:
         limits = limits or Limits()
         try:
             key = (json.dumps(schema, separators=(",", ":"), default=str), limits)

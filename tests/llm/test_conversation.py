@@ -13,7 +13,7 @@ import torch
 from stretto.llm.causal import CallPath
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.conversation import LONGEST_STRING, SAY_CANVAS, LocalConversation
+from stretto.llm.conversation import LONGEST_CALL, LONGEST_STRING, SAY_CANVAS, LocalConversation
 from stretto.llm.format import call_segment, say_segment
 from stretto.llm.language_model import Call, Canvas, Draft, Settled, ToolChoice
 from stretto.llm.local import LocalModel, Sampler
@@ -239,6 +239,9 @@ def test_a_closed_conversation_and_an_odd_tool_say_so(model: LocalModel) -> None
         }
         with pytest.raises(UnsupportedSchema):
             model.open("Be brief.", [Spec("odd", parameters=odd)])
+        long = {"type": "object", "properties": {"x": {"const": "word " * 200}}, "required": ["x"]}
+        with pytest.raises(UnsupportedSchema, match=f"a call has at most {LONGEST_CALL}"):
+            model.open("Be brief.", [Spec("long", parameters=long)])
 
     run(work)
 
