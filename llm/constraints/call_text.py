@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any
 
 PLAIN_FORMATS = frozenset(("date", "time", "date-time", "uuid", "email"))
@@ -130,6 +131,8 @@ def _walked(value: Any, schema: Any, root: Any, change: Callable[[str, Any, Any]
     if isinstance(value, str):
         return change(value, schema, root)
     resolved = _resolve(schema, root)
+    if resolved is not None and {"enum", "const"} & resolved.keys():
+        return value
     if isinstance(value, Mapping):
         properties = resolved.get("properties") if resolved is not None else None
         if not isinstance(properties, Mapping):
@@ -142,6 +145,11 @@ def _walked(value: Any, schema: Any, root: Any, change: Callable[[str, Any, Any]
             key: _walked(item, extra, root, change) for key, item in value.items() if key not in known
         }
     if isinstance(value, list | tuple):
+        first = resolved.get("prefixItems") if resolved is not None else None
         items = resolved.get("items") if resolved is not None else None
-        return [_walked(item, items, root, change) for item in value]
+        own = first if isinstance(first, list) else []
+        return [
+            _walked(item, part, root, change)
+            for item, part in zip_longest(value, own[: len(value)], fillvalue=items)
+        ]
     return value

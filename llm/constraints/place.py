@@ -54,6 +54,9 @@ class Place:
     limits: Limits
     path: str = ""
     depth: int = 0
+    among: bool = False
+    """Inside one of several alternatives. Which one was written is not known when a call is read: there the
+    space that opens a free text tells it from all others, which have none at their beginning."""
     parts: Iterator[int] = field(default_factory=itertools.count)
 
     def at(self, *steps: object) -> Place:

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .automaton import Fragment, determinise, repeat
+from .automaton import Fragment, determinise, mask_of, one_of, repeat, sequence, text
 from .literals import CHARACTER, FORMATS, integer, number, quoted, string
 from .patterns import PatternError, pattern_automaton
 from .place import Place, bounds, kinds_of
-from .products import intersection, part
+from .products import complement, intersection, part
 
 WIDEST = 10**30
 """A bound of a number beyond this, either way, is none."""
+
+_NO_SPACE = complement(determinise(sequence(text('" '), repeat(one_of(mask_of((0, 255))), 0, None))))
 
 
 def text_value(schema: Mapping[str, Any], place: Place) -> Fragment:
@@ -37,12 +39,15 @@ def _matching(schema: Mapping[str, Any], place: Place) -> Fragment:
     """A string that matches a pattern, without the space of free text; of any length if there is no bound."""
     try:
         language = pattern_automaton(schema["pattern"], place.limits.max_states)
+        if place.among:
+            language = intersection(language, _NO_SPACE, place.limits.max_states)
         if {"minLength", "maxLength"} & set(schema):
             low, high = bounds(schema, "minLength", "maxLength", 0, place.limits.counted_characters, place)
             counted = determinise(quoted(repeat(CHARACTER, low, high)), place.limits.max_states)
             language = intersection(language, counted, place.limits.max_states)
-            if not language.accepting.any():
-                raise PatternError(f"no text of that length matches {schema['pattern']!r}")
+        if not language.accepting.any():
+            begin = " that does not begin with a space" if place.among else ""
+            raise PatternError(f"no text of that length{begin} matches {schema['pattern']!r}")
     except PatternError as error:
         raise place.wrong(
             f"pattern: {error}", "use a simpler one, or enum, or check it in the tool"

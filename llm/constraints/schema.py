@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from .automaton import DEAD, ByteAutomaton, Fragment, TooManyStates, determinise, either, sequence, text
+from .automaton import ByteAutomaton, Fragment, TooManyStates, determinise, either, sequence, text
 from .call_text import compact_json
 from .literals import BOOLEAN, NULL, constant
 from .patterns import PatternError, pattern_automaton
@@ -144,6 +145,8 @@ def _constants(values: Any, schema: Mapping[str, Any], place: Place) -> Fragment
         raise place.wrong(f"no value of the enum has type {schema.get('type')!r}", "correct enum or type")
     fitting = _within_bounds(fitting, schema, place)
     _check_text(fitting, place)
+    if place.among and any(_opens_with_space(value) for value in fitting):
+        raise place.wrong("among alternatives a constant text begins with a space", "leave the space out")
     return either(*(constant(value) for value in fitting))
 
 
@@ -177,6 +180,14 @@ def _check_text(value: Any, place: Place) -> None:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise place.wrong("a text with half of a surrogate pair", "write whole characters") from None
+
+
+def _opens_with_space(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_opens_with_space, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_opens_with_space, value))
+    return isinstance(value, str) and value.startswith(" ")
 
 
 def _is(value: Any, kind: str) -> bool:
@@ -213,31 +224,14 @@ def _combined(keyword: str, schema: Mapping[str, Any], place: Place) -> Fragment
         )
     if keyword == "allOf" and len(options) > 1:
         raise place.wrong("allOf with several parts is not supported", "merge them into one object")
+    if sum(not (isinstance(o, Mapping) and o.get("type") == "null") for o in options) > 1:
+        place = replace(place, among=True)
     fragments = [_value(option, place.at(keyword, index)) for index, option in enumerate(options)]
     if keyword == "oneOf" and not _disjoint([_resolved(option, place) for option in options]):
         raise place.wrong("the parts of oneOf may overlap", "use anyOf, or give each part its own const")
     if schema.get("nullable") is True:
         fragments.append(NULL)
-    if _unclear(options, place):
-        raise place.wrong(
-            "a pattern that may begin with a space beside a text without one",
-            "let it begin with something else, or give both a pattern",
-        )
     return either(*fragments)
-
-
-def _unclear(options: list[Any], place: Place) -> bool:
-    """Whether the space that opens a free text may as well be the first character of a pattern's."""
-    parts = [o for option in options if isinstance(o := _resolved(option, place), Mapping)]
-    patterns = [part["pattern"] for part in parts if "pattern" in part]
-    if not patterns or not any(_free_text(part) for part in parts):
-        return False
-    return any(pattern_automaton(p, place.limits.max_states).run(b'" ') != DEAD for p in patterns)
-
-
-def _free_text(schema: Mapping[str, Any]) -> bool:
-    told = {"pattern", "enum", "const", "format"} & schema.keys()
-    return not told and "string" in (schema.get("type") or "string")
 
 
 def _resolved(schema: Any, place: Place) -> Any:
