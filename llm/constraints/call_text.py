@@ -59,6 +59,15 @@ def parse_call(text: str, schema: Mapping[str, Any] | None = None) -> tuple[str,
     return name, _walked(arguments, schema, schema, _without_space)
 
 
+def parse_value(text: str, schema: Any = None) -> Any:
+    """A value from its text in the form of a call's arguments. Raises CallTextError if it is no JSON."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CallTextError(f"this is no JSON: {error}") from error
+    return _walked(value, schema, schema, _without_space)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_well_formed(str(key)): _plain(item) for key, item in value.items()}

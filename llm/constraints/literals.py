@@ -15,7 +15,7 @@ FRACTION_DIGITS = 10
 _CONTINUATION = one_of(mask_of((0x80, 0xBF)))
 _PLAIN = mask_of((0x20, 0x7F)) & ~mask_of(0x22, 0x5C)
 # Well-formed UTF-8, table 3-7 of the Unicode standard: no overlong forms, no surrogates.
-_MULTIBYTE = either(
+MULTIBYTE = either(
     sequence(one_of(mask_of((0xC2, 0xDF))), _CONTINUATION),
     sequence(text(b"\xe0"), one_of(mask_of((0xA0, 0xBF))), _CONTINUATION),
     sequence(one_of(mask_of((0xE1, 0xEC), (0xEE, 0xEF))), _CONTINUATION, _CONTINUATION),
@@ -25,8 +25,8 @@ _MULTIBYTE = either(
     sequence(text(b"\xf4"), one_of(mask_of((0x80, 0x8F))), _CONTINUATION, _CONTINUATION),
 )
 _ESCAPE = sequence(text("\\"), one_of(mask_of(*b'"\\bfnrt')))
-CHARACTER = either(one_of(_PLAIN), _ESCAPE, _MULTIBYTE)
-_FIRST = either(one_of(_PLAIN & ~mask_of(0x20)), _ESCAPE, _MULTIBYTE)
+CHARACTER = either(one_of(_PLAIN), _ESCAPE, MULTIBYTE)
+_FIRST = either(one_of(_PLAIN & ~mask_of(0x20)), _ESCAPE, MULTIBYTE)
 
 
 def string(low: int = 1, high: int | None = None) -> Fragment:

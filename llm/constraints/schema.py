@@ -17,7 +17,7 @@ from .place import TYPES, Limits, Place, UnsupportedSchema, bounds, kinds_of
 from .scalars import numeric_value, text_value
 from .structures import free, items, listed, mapping
 
-__all__ = ["Limits", "UnsupportedSchema", "byte_automaton"]
+__all__ = ["Limits", "UnsupportedSchema", "byte_automaton", "value_automaton"]
 
 _BOUNDS = frozenset((
     "minItems", "maxItems", "minLength", "maxLength",
@@ -62,9 +62,18 @@ def byte_automaton(schema: Mapping[str, Any], limits: Limits | None = None) -> B
     top = schema
     if not {"properties", "required", "$ref", "anyOf", "oneOf", "allOf"} & set(schema):
         top = {**schema, "properties": {}, "additionalProperties": False}
+    return _determinised({"type": "object", **top}, place)
+
+
+def value_automaton(schema: Mapping[str, Any] | bool, limits: Limits | None = None) -> ByteAutomaton:
+    """The automaton of the texts, in the same form, of values of any schema. Raises UnsupportedSchema."""
+    root = schema if isinstance(schema, Mapping) else {}
+    return _determinised(schema, Place(root, limits or Limits()))
+
+
+def _determinised(schema: Any, place: Place) -> ByteAutomaton:
     try:
-        fragment = _value({"type": "object", **top}, place)
-        return determinise(fragment, limits.max_states)
+        return determinise(_value(schema, place), place.limits.max_states)
     except TooManyStates as error:
         raise place.wrong(f"it needs {error}", "use fewer or shorter optional and nested parts") from None
     except RecursionError:

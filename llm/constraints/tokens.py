@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from .atoms import Atoms, atoms_of, expand
 from .automaton import ByteAutomaton
-from .schema import Limits, UnsupportedSchema, byte_automaton
+from .schema import Limits, UnsupportedSchema, byte_automaton, value_automaton
+from .speech import reply_language
 
 Ints = NDArray[np.int64]
 UNREACHABLE = np.iinfo(np.int32).max
@@ -133,6 +134,23 @@ def shortest(automaton: TokenAutomaton, state: int = 0) -> int:
     return int(automaton.distance[state])
 
 
+def _within(automaton: TokenAutomaton, longest: int | None, kind: str) -> TokenAutomaton:
+    least = shortest(automaton)
+    if longest is not None and least > longest:
+        raise UnsupportedSchema(
+            "", f"the shortest {kind} takes {least} tokens, a {kind} has at most {longest}",
+            "require fewer or shorter parts",
+        )  # fmt: skip
+    return automaton
+
+
+def _key(schema: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(schema, separators=(",", ":"), default=str)
+    except (RecursionError, ValueError):  # it may also refer to itself as an object
+        raise UnsupportedSchema("", "it is nested too deeply", "flatten it") from None
+
+
 class TokenVocabulary:
     """Token texts as a trie, with a cache of compiled schemas.
 
@@ -156,7 +174,7 @@ class TokenVocabulary:
         self.end, self.call, self.pads = end, call, tuple(pads)
         self._cached = cached
         self._lock = threading.Lock()
-        self._compiled: OrderedDict[tuple[str, Limits], TokenAutomaton] = OrderedDict()
+        self._compiled: OrderedDict[tuple[object, ...], TokenAutomaton] = OrderedDict()
         self._build(tokens)
 
     def _build(self, tokens: Sequence[bytes | None]) -> None:
@@ -188,39 +206,57 @@ class TokenVocabulary:
 
         Raises UnsupportedSchema, also where the shortest arguments take more than `longest` tokens.
         """
-        automaton = self._cached_automaton(schema, limits)
-        if longest is not None and shortest(automaton) > longest:
-            raise UnsupportedSchema(
-                "", f"the shortest call takes {shortest(automaton)} tokens, a call has at most {longest}",
-                "require fewer or shorter parts",
-            )  # fmt: skip
-        return automaton
-
-    def _cached_automaton(self, schema: Mapping[str, Any], limits: Limits | None) -> TokenAutomaton:
         limits = limits or Limits()
-        try:
-            key = (json.dumps(schema, separators=(",", ":"), default=str), limits)
-        except (RecursionError, ValueError):  # it may also refer to itself as an object
-            raise UnsupportedSchema("", "it is nested too deeply", "flatten it") from None
+        made = self._remembered(
+            ("call", _key(schema), limits), lambda: self.automaton(byte_automaton(schema, limits))
+        )
+        return _within(made, longest, "call")
+
+    def value(self, schema: Mapping[str, Any], longest: int | None = None) -> TokenAutomaton:
+        """The automaton of a reply that is the JSON text of a value of a schema, and ends. Cached.
+
+        Raises UnsupportedSchema as `compile` does.
+        """
+        made = self._remembered(
+            ("value", _key(schema)), lambda: self.automaton(value_automaton(schema), False)
+        )
+        return _within(made, longest, "reply")
+
+    def reply(
+        self, never: Iterable[str] = (), required: Iterable[str] = (), call_follows: bool = False
+    ) -> TokenAutomaton:
+        """The automaton of running text that keeps to what is said never and by all means. Cached.
+
+        See `reply_language`. With `call_follows` it may end in `<call>` as well. Raises Unsayable.
+        """
+        never, required = tuple(sorted(set(never))), tuple(sorted(set(required)))
+        key = ("reply", never, required, call_follows)
+        return self._remembered(key, lambda: self.automaton(reply_language(never, required), call_follows))
+
+    def _remembered(self, key: tuple[object, ...], make: Callable[[], TokenAutomaton]) -> TokenAutomaton:
         with self._lock:
             found = self._compiled.get(key)
             if found is not None:
                 self._compiled.move_to_end(key)
                 return found
-        made = self.automaton(byte_automaton(schema, limits))
+        made = make()
         with self._lock:
             self._compiled[key] = made
             while len(self._compiled) > self._cached:
                 self._compiled.popitem(last=False)
         return made
 
-    def automaton(self, language: ByteAutomaton) -> TokenAutomaton:
-        """The token automaton of a byte automaton. Raises UnsupportedSchema if the tokens cannot spell it."""
+    def automaton(self, language: ByteAutomaton, call_follows: bool = True) -> TokenAutomaton:
+        """The token automaton of a byte automaton. Raises UnsupportedSchema if the tokens cannot spell it.
+
+        Without `call_follows` it ends in `<end>` alone.
+        """
+        call = self.call if call_follows else None
         origin, token, target = self._walk(language)
         count = len(language.accepting)
         ended, called = count, count + 1
         accepting = np.flatnonzero(language.accepting)
-        for special, state in ((self.end, ended), (self.call, called)):
+        for special, state in ((self.end, ended), (call, called)):
             if special is not None:
                 origin = np.concatenate([origin, accepting])
                 token = np.concatenate([token, np.full(len(accepting), special)])
@@ -234,12 +270,12 @@ class TokenVocabulary:
         distance = _distances(source, target, count + 2, (ended, called))
         useful = (distance < UNREACHABLE) & _reached(source, target, distance)
         if not useful[0]:
-            raise UnsupportedSchema("", "the vocabulary cannot spell any call of it", "give it all 256 bytes")
+            raise UnsupportedSchema("", "the vocabulary cannot spell any text of it", "give it all 256 bytes")
         useful[ended] = True
-        useful[called] = self.call is not None
+        useful[called] = call is not None
         kept = useful[source] & useful[target]
         renumber = np.cumsum(useful) - 1
-        final = [int(renumber[ended])] + ([int(renumber[called])] if self.call is not None else [])
+        final = [int(renumber[ended])] + ([int(renumber[called])] if call is not None else [])
         classes, class_tokens, class_start = _share(token, first[kept], lengths[kept])
         real = len(class_start) - 1
         source = np.concatenate([renumber[source[kept]], final])

@@ -2,7 +2,8 @@
 
     python tests/bench/constraint_cost.py [--places 32] [--repeats 30] [--model DIR] [--json]
 
-For each of the concierge's tools and a schema of ten properties of many kinds: the best path, the marginals,
+For each of the concierge's tools, a schema of ten properties of many kinds, and replies (on half of the
+places) that keep to phrases which are never said or required: the best path, the marginals,
 both from one lattice as a pass of a sampler needs them, and how much that is of the model's forward over the
 same canvas. Scores are of the model, on a canvas of masks.
 """
@@ -17,7 +18,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
@@ -47,6 +50,11 @@ TEN: dict[str, Any] = {
 }
 COUNTED = {**TEN, "properties": {**TEN["properties"], "note": {"type": "string", "maxLength": 60}}}
 """A state for each character of the note."""
+NEVER = (
+    "free of charge", "guarantee", "I promise", "money back", "legal advice", "refund", "as an AI",
+    "language model", "no risk", "best price", "discount code", "medical advice", "cancel for free",
+    "hundred percent", "trust me", "to be honest", "cheapest", "our competitors", "lawsuit", "secret",
+)  # fmt: skip
 
 
 def median_ms(job: Callable[[], object], repeats: int) -> float:
@@ -84,7 +92,13 @@ def main() -> None:
     automata["(ten properties)"] = vocabulary.compile(TEN)
     automata["(one is counted)"] = vocabulary.compile(COUNTED)
 
-    def row(automaton: TokenAutomaton) -> dict[str, float]:
+    replies = {
+        "(3 never, 1 required)": vocabulary.reply(NEVER[:3], ["This call is recorded."]),
+        "(8 never)": vocabulary.reply(NEVER[:8]),
+        "(20 never)": vocabulary.reply(NEVER),
+    }
+
+    def row(automaton: TokenAutomaton, log_probs: NDArray[np.float32]) -> dict[str, float]:
         ends: dict[str, Any] = {
             "open_end": True,
             "budget_after": LONGEST_CALL - args.places,
@@ -103,7 +117,8 @@ def main() -> None:
             "of_forward": both / pass_ms,
         }
 
-    rows = {name: row(automaton) for name, automaton in automata.items()}
+    rows = {name: row(automaton, log_probs) for name, automaton in automata.items()}
+    rows |= {name: row(automaton, log_probs[: args.places // 2]) for name, automaton in replies.items()}
     model.close()
     if args.json:
         print(json.dumps({"places": args.places, "forward_ms": pass_ms, "automata": rows}, indent=1))
@@ -114,7 +129,7 @@ def main() -> None:
             f"{key} {value:.0%}" if key == "of_forward" else f"{key} {value:.4g}"
             for key, value in found.items()
         )
-        print(f"{name:20} {cells}")
+        print(f"{name:22} {cells}")
 
 
 if __name__ == "__main__":
