@@ -19,7 +19,7 @@ from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
 from stretto.llm.verify import VerifiedWriting
-from stretto.llm.writing import Emit, Writing
+from stretto.llm.writing import LONGEST_CALL, Emit, Writing
 
 Sampler = Literal["verified", "threshold", "entropy", "remasking", "fixed", "causal"]
 """By canvases that the causal mode checks, by what canvases are sure of (`CANVAS_SAMPLERS`), by the token."""
@@ -83,7 +83,7 @@ class LocalModel:
         for a choice that no tool fits."""
         choice.check(tools)
         for tool in tools:
-            self.vocabulary.compile(tool.parameters)
+            self.vocabulary.compile(tool.parameters, longest=LONGEST_CALL)
         return LocalConversation(self, system, tools, choice)
 
     def writer(

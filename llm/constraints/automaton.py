@@ -189,6 +189,13 @@ def determinise(fragment: Fragment, max_states: int = 20_000) -> ByteAutomaton:
                 columns[mask] = np.unique(byte_class[_bits(mask)])
             table[row_index, columns[mask]] = index
     accepting = np.array([final in members for members in work], dtype=np.bool_)
+    return minimal(table, accepting, byte_class)
+
+
+def minimal(
+    table: NDArray[np.int32], accepting: NDArray[np.bool_], byte_class: NDArray[np.int64]
+) -> ByteAutomaton:
+    """The minimal automaton of a deterministic one whose table has a column for each class of bytes."""
     table, accepting = _minimise(*_live(table, accepting))
     return ByteAutomaton(np.ascontiguousarray(table[:, byte_class]), accepting)
 

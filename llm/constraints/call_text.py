@@ -3,7 +3,8 @@
 Keys stand in schema order, absent optionals are left out, there are no spaces between parts, and text is
 plain UTF-8 (only ``"``, ``\\`` and control characters are escaped). A string whose text is free begins with a
 space, as every word in running text does: so a name is the same tokens in a call as where the caller said
-it. Enums, constants and dates have none. Training text and the constraint automaton share this form.
+it. Enums, constants, dates and texts with a pattern have none. Training text and the constraint automaton
+share this form.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any
 
 PLAIN_FORMATS = frozenset(("date", "time", "date-time", "uuid", "email"))
@@ -55,6 +57,15 @@ def parse_call(text: str, schema: Mapping[str, Any] | None = None) -> tuple[str,
     except (json.JSONDecodeError, RecursionError) as error:
         raise CallTextError(f"the arguments of {name!r} are no JSON object: {error}") from error
     return name, _walked(arguments, schema, schema, _without_space)
+
+
+def parse_value(text: str, schema: Any = None) -> Any:
+    """A value from its text in the form of a call's arguments. Raises CallTextError if it is no JSON."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CallTextError(f"this is no JSON: {error}") from error
+    return _walked(value, schema, schema, _without_space)
 
 
 def _plain(value: Any) -> Any:
@@ -116,7 +127,7 @@ def _is_free(text: str, schema: Any, root: Any) -> bool:
         if any(text in option.get("enum", [option.get("const")]) for option in listed):
             return False
         return any(_is_free(text, option, root) for option in listed if _takes_strings(option))
-    return not ({"enum", "const"} & resolved.keys() or resolved.get("format") in PLAIN_FORMATS)
+    return not ({"enum", "const", "pattern"} & resolved.keys() or resolved.get("format") in PLAIN_FORMATS)
 
 
 def _takes_strings(schema: Mapping[str, Any]) -> bool:
@@ -129,6 +140,8 @@ def _walked(value: Any, schema: Any, root: Any, change: Callable[[str, Any, Any]
     if isinstance(value, str):
         return change(value, schema, root)
     resolved = _resolve(schema, root)
+    if resolved is not None and {"enum", "const"} & resolved.keys():
+        return value
     if isinstance(value, Mapping):
         properties = resolved.get("properties") if resolved is not None else None
         if not isinstance(properties, Mapping):
@@ -141,6 +154,11 @@ def _walked(value: Any, schema: Any, root: Any, change: Callable[[str, Any, Any]
             key: _walked(item, extra, root, change) for key, item in value.items() if key not in known
         }
     if isinstance(value, list | tuple):
+        first = resolved.get("prefixItems") if resolved is not None else None
         items = resolved.get("items") if resolved is not None else None
-        return [_walked(item, items, root, change) for item in value]
+        own = first if isinstance(first, list) else []
+        return [
+            _walked(item, part, root, change)
+            for item, part in zip_longest(value, own[: len(value)], fillvalue=items)
+        ]
     return value

@@ -15,7 +15,7 @@ FRACTION_DIGITS = 10
 _CONTINUATION = one_of(mask_of((0x80, 0xBF)))
 _PLAIN = mask_of((0x20, 0x7F)) & ~mask_of(0x22, 0x5C)
 # Well-formed UTF-8, table 3-7 of the Unicode standard: no overlong forms, no surrogates.
-_MULTIBYTE = either(
+MULTIBYTE = either(
     sequence(one_of(mask_of((0xC2, 0xDF))), _CONTINUATION),
     sequence(text(b"\xe0"), one_of(mask_of((0xA0, 0xBF))), _CONTINUATION),
     sequence(one_of(mask_of((0xE1, 0xEC), (0xEE, 0xEF))), _CONTINUATION, _CONTINUATION),
@@ -25,8 +25,8 @@ _MULTIBYTE = either(
     sequence(text(b"\xf4"), one_of(mask_of((0x80, 0x8F))), _CONTINUATION, _CONTINUATION),
 )
 _ESCAPE = sequence(text("\\"), one_of(mask_of(*b'"\\bfnrt')))
-_CHARACTER = either(one_of(_PLAIN), _ESCAPE, _MULTIBYTE)
-_FIRST = either(one_of(_PLAIN & ~mask_of(0x20)), _ESCAPE, _MULTIBYTE)
+CHARACTER = either(one_of(_PLAIN), _ESCAPE, MULTIBYTE)
+_FIRST = either(one_of(_PLAIN & ~mask_of(0x20)), _ESCAPE, MULTIBYTE)
 
 
 def string(low: int = 1, high: int | None = None) -> Fragment:
@@ -47,7 +47,7 @@ def _characters(low: int, high: int | None) -> Fragment:
     if high == 0:
         return text("")
     rest = None if high is None else high - 1
-    filled = sequence(_FIRST, repeat(_CHARACTER, max(low - 1, 0), rest))
+    filled = sequence(_FIRST, repeat(CHARACTER, max(low - 1, 0), rest))
     return filled if low > 0 else repeat(filled, 0, 1)
 
 
@@ -162,7 +162,8 @@ def _clock() -> Fragment:
     return sequence(_two(0, 23), text(":"), _two(0, 59), repeat(seconds, 0, 1))
 
 
-def _quoted(content: Fragment) -> Fragment:
+def quoted(content: Fragment) -> Fragment:
+    """A string of this text, without the space of free text."""
     return sequence(text('"'), content, text('"'))
 
 
@@ -187,10 +188,10 @@ def _email() -> Fragment:
 
 
 FORMATS: dict[str, Fragment] = {
-    "date": _quoted(_day()),
-    "time": _quoted(_clock()),
-    "date-time": _quoted(sequence(_day(), text("T"), _clock())),
-    "uuid": _quoted(_uuid()),
-    "email": _quoted(_email()),
+    "date": quoted(_day()),
+    "time": quoted(_clock()),
+    "date-time": quoted(sequence(_day(), text("T"), _clock())),
+    "uuid": quoted(_uuid()),
+    "email": quoted(_email()),
 }
 """How each of `PLAIN_FORMATS` is written."""

@@ -2,8 +2,10 @@
 
 A call on the canvas has the probability of its tokens, each place by itself, among all calls that the
 automaton accepts and that hold what is committed. A token's marginal is the share of the calls that have it
-at its place: what the model finds likely but no call can have there counts for nothing. (Sum-product beside
-the max-product of `viterbi`; the same edges, over classes of tokens.)
+at its place: what the model finds likely but no call can have there counts for nothing.
+
+Sum-product beside the max-product of `viterbi`, on the same lattice. The sums into a state are multiples of
+its best way, so that they need no logarithms and cannot vanish, however unlikely the way.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tokens import TokenAutomaton
-from .viterbi import Infeasible, forward, held_tokens, hold
+from .viterbi import Infeasible, Lattice, Path, best_way, lattice
 
-RULED_OUT = 1e-30
-"""Probability that a token has at least, however sure the model is of others: the grammar alone rules out."""
+LEAST = 1e-300
+"""One way, among sums of up to 10**4 ways a place: 100 places are far from what a double holds."""
 
 
 def marginals(
@@ -34,79 +36,60 @@ def marginals(
     """The probability (0..1) of each of `tokens` [B] at its place of the canvas; 1 where it is committed.
 
     The other arguments are those of `best_path`, whose tokens these mostly are. Behind the terminator it is
-    the probability that the call has ended before. Raises Infeasible, ValueError for wrong shapes and NaN.
+    the probability that the call has ended before. Of an automaton that is too large (its `exact` is False)
+    they are the model's own probabilities. Raises Infeasible, ValueError for wrong shapes and NaN.
     """
-    length = len(log_probs)
-    held = held_tokens(log_probs, automaton, fixed, state)
-    probs = np.maximum(np.exp(log_probs[:, : automaton.vocabulary_size], dtype=np.float64), RULED_OUT)
-    if np.isnan(probs).any():
-        raise ValueError("log_probs contain NaN: the model's output is broken")
-    weights = _masses(probs, automaton, held, score_fill)
-    source, target, edge_class = automaton.source, automaton.target, automaton.token_class
-    before = forward(weights, automaton, state, _log_sums)
-    goals = automaton.distance <= (budget_after if open_end else 0)
-    behind = _backward(weights, automaton, goals)
-    total = _log_sum(before[length][goals])
-    if total == -np.inf:
+    ways = lattice(log_probs, automaton, fixed, state, score_fill)
+    return shares(ways, tokens, budget_after if open_end else 0)
+
+
+def path_and_marginals(
+    log_probs: NDArray[np.float32],
+    automaton: TokenAutomaton,
+    fixed: Sequence[int | None] | None = None,
+    state: int = 0,
+    *,
+    open_end: bool = False,
+    budget_after: int = 0,
+    score_fill: bool = False,
+) -> tuple[Path, NDArray[np.float64]]:
+    """`best_path` and the `marginals` of its tokens, for less than both apart."""
+    ways = lattice(log_probs, automaton, fixed, state, score_fill)
+    reach = budget_after if open_end else 0
+    path = best_way(ways, reach)
+    return path, shares(ways, path.tokens, reach)
+
+
+def shares(ways: Lattice, tokens: NDArray[np.int64], reach: int) -> NDArray[np.float64]:
+    """The marginals of tokens in a lattice whose ways stop within `reach` tokens of acceptance."""
+    automaton, reached = ways.automaton, ways.reached
+    last = np.where(ways.goals(reach), reached[-1], -np.inf)
+    if not np.isfinite(last).any():
         raise Infeasible("no call fits the canvas with its fixed tokens")
-    found = np.ones(length)
-    for place in np.flatnonzero(held < 0):
-        token = int(tokens[place])
-        classes = automaton.classes_of(token)
-        # Pads are no part of a call, and what is no pad is no fill.
-        weight = np.log(probs[place, token]) if len(classes) else weights[place, automaton.classes]
-        has = np.zeros(automaton.classes + 1, dtype=np.bool_)
-        has[classes if len(classes) else automaton.classes] = True
-        mine = has[edge_class]
-        paths = before[place, source[mine]] + behind[place + 1, target[mine]]
-        found[place] = np.exp(_log_sum(paths) + weight - total)
-    return np.minimum(found, 1.0)
-
-
-def _masses(
-    probs: NDArray[np.float64], automaton: TokenAutomaton, held: NDArray[np.int64], score_fill: bool
-) -> NDArray[np.float64]:
-    """[B, classes + 1]: log-probability of a class's tokens together, -inf without the fixed one."""
-    length, real = len(probs), automaton.classes
-    weights = np.full((length, real + 1), -np.inf)
-    free = np.flatnonzero(held < 0)
-    if len(free):
-        gathered = np.take(probs[free], automaton.class_tokens, axis=1)
-        weights[free, :real] = np.log(np.add.reduceat(gathered, automaton.class_start[:-1], axis=1))
-        weights[free, real] = 0.0
-        if score_fill and automaton.pads:
-            weights[free, real] = np.log(probs[np.ix_(free, np.array(automaton.pads))].max(axis=1))
-    hold(weights, automaton, held)
-    return weights
-
-
-def _log_sum(values: NDArray[np.float64]) -> float:
-    """log(sum(exp(values))); -inf for none."""
-    most = values.max(initial=-np.inf)
-    return float(most) if most == -np.inf else float(most + np.log(np.exp(values - most).sum()))
-
-
-def _log_sums(values: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
-    """`_log_sum` of each segment; `first` is where they begin."""
-    most = np.maximum.reduceat(values, first)
-    base = np.where(np.isfinite(most), most, 0.0)
-    counts = np.diff(np.append(first, len(values)))
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.add.reduceat(np.exp(values - np.repeat(base, counts)), first)) + base)
-
-
-def _backward(
-    weights: NDArray[np.float64], automaton: TokenAutomaton, goals: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """[B + 1, states]: log-probability of all ways from each state to a goal."""
-    found = np.full((len(weights) + 1, automaton.states), -np.inf)
-    found[-1, goals] = 0.0
-    order = automaton.by_source
-    source, target, edge_class = (
-        column[order] for column in (automaton.source, automaton.target, automaton.token_class)
-    )
-    first = np.flatnonzero(np.diff(source, prepend=-1))
-    heads = source[first]
-    for place in range(len(weights) - 1, -1, -1):
-        found[place, heads] = _log_sums(found[place + 1, target] + weights[place, edge_class], first)
-    return found
+    if not automaton.exact:
+        return ways.scores.alone(tokens)
+    source, target, heads = automaton.source, automaton.target, automaton.heads
+    first = automaton.begins[heads]
+    base = np.where(np.isfinite(reached), reached, 0.0)
+    # [B, edges]: each edge's ways, as a multiple of the best way into its target; at most 1 times `ways`.
+    steps = reached[:-1].take(source, axis=1)
+    steps += ways.edges
+    steps -= base[1:].take(target, axis=1)
+    np.exp(steps, out=steps)
+    steps *= ways.scores.ways.take(automaton.token_class, axis=1)
+    sums = np.zeros_like(reached)
+    sums[0, np.isfinite(reached[0])] = LEAST
+    for place, row in enumerate(steps):
+        row *= sums[place].take(source)
+        sums[place + 1, heads] = np.add.reduceat(row, first)
+    # Of all ways into an edge's target the share that comes by the edge; then, from the goals back, of all.
+    steps /= np.maximum(sums[1:], LEAST).take(target, axis=1)
+    behind = sums[-1] * np.exp(last - last.max())
+    behind /= behind.sum()
+    for row in steps[::-1]:
+        row *= behind.take(target)
+        behind = np.bincount(source, row, automaton.states)
+    mine = ways.scores.of(tokens).take(automaton.token_class, axis=1)
+    found = np.einsum("be,be->b", steps, mine)
+    found[ways.held >= 0] = 1.0
+    return np.asarray(np.minimum(found, 1.0), dtype=np.float64)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+from jsonschema import Draft202012Validator
 
 from .automaton import ByteAutomaton, Fragment, TooManyStates, determinise, either, sequence, text
 from .call_text import compact_json
-from .literals import BOOLEAN, FORMATS, NULL, constant, integer, number, string
+from .literals import BOOLEAN, NULL, constant
+from .patterns import PatternError, pattern_automaton
+from .place import TYPES, Limits, Place, UnsupportedSchema, bounds, kinds_of
+from .scalars import numeric_value, text_value
 from .structures import free, items, listed, mapping
 
+__all__ = ["Limits", "UnsupportedSchema", "byte_automaton", "value_automaton"]
+
+_BOUNDS = frozenset((
+    "minItems", "maxItems", "minLength", "maxLength",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+))  # fmt: skip
+ASSERTIONS = _BOUNDS | {
+    "type", "enum", "const", "anyOf", "oneOf", "allOf", "properties", "required", "items", "prefixItems",
+    "pattern",
+}  # fmt: skip
+"""Keywords that are checked here: each of them holds, wherever it stands."""
 _ANNOTATIONS = {
     "title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly",
     "$comment", "$schema", "$id", "$defs", "definitions", "$anchor", "additionalProperties",
@@ -22,7 +36,6 @@ _ANNOTATIONS = {
 _UNSUPPORTED = {
     "not": "say what is allowed instead, with enum or anyOf",
     "if": "split the tool in two", "then": "split the tool in two", "else": "split the tool in two",
-    "pattern": "use enum, or a format, or check it in the tool",
     "multipleOf": "check it in the tool",
     "patternProperties": "name the properties", "propertyNames": "name the properties",
     "minProperties": "use required", "maxProperties": "use required",
@@ -33,55 +46,6 @@ _UNSUPPORTED = {
     "contains": "use items", "minContains": "use items", "maxContains": "use items",
     "additionalItems": "use items", "$dynamicRef": "use $ref", "$recursiveRef": "use $ref",
 }  # fmt: skip
-_TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
-WIDEST = 10**30
-"""A bound of a number beyond this, either way, is none."""
-
-
-class UnsupportedSchema(ValueError):
-    """A schema that cannot be turned into an automaton; the message names the place and what to do."""
-
-    def __init__(self, path: str, problem: str, remedy: str) -> None:
-        message = f"schema at {path or '/'}: {problem}; {remedy}"
-        # It is passed on to whoever wrote the schema: it must have a UTF-8 form, whatever the schema quotes.
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
-        self.path = path
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What bounds an automaton.
-
-    Strings without maxLength are bounded by the canvas alone; a longer maxLength than `counted_characters`
-    and a longer maxItems than `counted_items` are tightened to these (what is written stays valid).
-    `free_depth`: nesting of values without a type. `max_parts`: schemas inside the schema, each counted as
-    often as it is referred to. `strict` False takes an unsupported part as a value without a type.
-    """
-
-    counted_characters: int = 128
-    counted_items: int = 16
-    free_depth: int = 2
-    max_depth: int = 6
-    max_states: int = 20_000
-    max_parts: int = 5_000
-    strict: bool = True
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in the schema the compiler is."""
-
-    root: Mapping[str, Any]
-    limits: Limits
-    path: str = ""
-    depth: int = 0
-    parts: Iterator[int] = field(default_factory=itertools.count)
-
-    def at(self, *steps: object) -> _Place:
-        return replace(self, path=self.path + "".join(f"/{step}" for step in steps), depth=self.depth + 1)
-
-    def wrong(self, problem: str, remedy: str) -> UnsupportedSchema:
-        return UnsupportedSchema(self.path, problem, remedy)
 
 
 def byte_automaton(schema: Mapping[str, Any], limits: Limits | None = None) -> ByteAutomaton:
@@ -90,7 +54,7 @@ def byte_automaton(schema: Mapping[str, Any], limits: Limits | None = None) -> B
     An object without `properties` at the top takes no arguments. Raises UnsupportedSchema.
     """
     limits = limits or Limits()
-    place = _Place(schema, limits)
+    place = Place(schema, limits)
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise place.wrong(
             "the arguments of a tool are not an object", 'use {"type": "object", "properties": …}'
@@ -98,16 +62,25 @@ def byte_automaton(schema: Mapping[str, Any], limits: Limits | None = None) -> B
     top = schema
     if not {"properties", "required", "$ref", "anyOf", "oneOf", "allOf"} & set(schema):
         top = {**schema, "properties": {}, "additionalProperties": False}
+    return _determinised({"type": "object", **top}, place)
+
+
+def value_automaton(schema: Mapping[str, Any] | bool, limits: Limits | None = None) -> ByteAutomaton:
+    """The automaton of the texts, in the same form, of values of any schema. Raises UnsupportedSchema."""
+    root = schema if isinstance(schema, Mapping) else {}
+    return _determinised(schema, Place(root, limits or Limits()))
+
+
+def _determinised(schema: Any, place: Place) -> ByteAutomaton:
     try:
-        fragment = _value({"type": "object", **top}, place)
-        return determinise(fragment, limits.max_states)
+        return determinise(_value(schema, place), place.limits.max_states)
     except TooManyStates as error:
         raise place.wrong(f"it needs {error}", "use fewer or shorter optional and nested parts") from None
     except RecursionError:
         raise place.wrong("it is nested too deeply", "flatten it") from None
 
 
-def _value(schema: Any, place: _Place) -> Fragment:
+def _value(schema: Any, place: Place) -> Fragment:
     try:
         return _strict_value(schema, place)
     except UnsupportedSchema:
@@ -116,7 +89,7 @@ def _value(schema: Any, place: _Place) -> Fragment:
         return free(place.limits.free_depth)
 
 
-def _strict_value(schema: Any, place: _Place) -> Fragment:
+def _strict_value(schema: Any, place: Place) -> Fragment:
     if next(place.parts) > place.limits.max_parts:
         raise TooManyStates(f"more than {place.limits.max_parts} parts")
     if schema is True:
@@ -129,6 +102,7 @@ def _strict_value(schema: Any, place: _Place) -> Fragment:
         if schema.get(keyword) not in (None, False):
             raise place.wrong(f"keyword {keyword!r} is not supported", remedy)
     if "$ref" in schema:
+        _check_beside_reference(schema, place)
         return _value(_referred(schema["$ref"], place), place.at("$ref"))
     if "const" in schema:
         return _constants([schema["const"]], schema, place)
@@ -137,7 +111,7 @@ def _strict_value(schema: Any, place: _Place) -> Fragment:
     for keyword in ("anyOf", "oneOf", "allOf"):
         if keyword in schema:
             return _combined(keyword, schema, place)
-    kinds = _kinds(schema, place)
+    kinds = kinds_of(schema, place)
     if not kinds:
         return free(place.limits.free_depth)
     options = [_KINDS[kind](schema, place) for kind in kinds]
@@ -146,19 +120,7 @@ def _strict_value(schema: Any, place: _Place) -> Fragment:
     return options[0] if len(options) == 1 else either(*options)
 
 
-def _kinds(schema: Mapping[str, Any], place: _Place) -> list[str]:
-    kinds = schema.get("type")
-    if kinds is None:
-        if "properties" in schema or "required" in schema:
-            return ["object"]
-        return ["array"] if "items" in schema or "prefixItems" in schema else []
-    listed = [kinds] if isinstance(kinds, str) else kinds
-    if not isinstance(listed, list) or not listed or any(kind not in _TYPES for kind in listed):
-        raise place.wrong(f"type {kinds!r} is unknown", f"use one of {', '.join(_TYPES)}")
-    return listed
-
-
-def _referred(reference: Any, place: _Place) -> Any:
+def _referred(reference: Any, place: Place) -> Any:
     target: Any = place.root
     if not isinstance(reference, str) or not reference.startswith("#"):
         raise place.wrong(
@@ -172,25 +134,69 @@ def _referred(reference: Any, place: _Place) -> Any:
     return target
 
 
-def _constants(values: Any, schema: Mapping[str, Any], place: _Place) -> Fragment:
+def _check_beside_reference(schema: Mapping[str, Any], place: Place) -> None:
+    """What stands beside a reference holds as well; only a type that says the same is taken."""
+    target = _resolved(schema, place)
+    same = isinstance(target, Mapping) and target.get("type") == schema.get("type")
+    beside = (set(schema) & ASSERTIONS) - ({"type"} if same else set())
+    if beside:
+        raise place.wrong(f"{', '.join(sorted(beside))} beside $ref", "move it into the definition")
+
+
+def _constants(values: Any, schema: Mapping[str, Any], place: Place) -> Fragment:
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise place.wrong("enum is no list", "list the values")
-    kinds = _kinds(schema, place) if "type" in schema else list(_TYPES)
+    kinds = kinds_of(schema, place) if "type" in schema else list(TYPES)
     if schema.get("nullable") is True:
         kinds = [*kinds, "null"]
     fitting = [value for value in values if any(_is(value, kind) for kind in kinds)]
     if not fitting:
         raise place.wrong(f"no value of the enum has type {schema.get('type')!r}", "correct enum or type")
+    fitting = _within_bounds(fitting, schema, place)
     _check_text(fitting, place)
+    if place.among and any(_opens_with_space(value) for value in fitting):
+        raise place.wrong("among alternatives a constant text begins with a space", "leave the space out")
     return either(*(constant(value) for value in fitting))
 
 
-def _check_text(value: Any, place: _Place) -> None:
+def _within_bounds(values: list[Any], schema: Mapping[str, Any], place: Place) -> list[Any]:
+    """Those constants that what stands beside them allows: lengths, numeric bounds, a pattern."""
+    beside = ASSERTIONS & schema.keys() - {"type", "const" if "const" in schema else "enum"}
+    if unknown := beside - _BOUNDS - {"pattern"}:
+        raise place.wrong(f"{', '.join(sorted(unknown))} beside enum or const", "leave it out")
+    if not beside:
+        return values
+    try:
+        bounds = Draft202012Validator({keyword: schema[keyword] for keyword in beside & _BOUNDS})
+        values = [value for value in values if bounds.is_valid(value)]
+        if "pattern" in schema:
+            language = pattern_automaton(schema["pattern"], place.limits.max_states)
+            values = [
+                v for v in values if not isinstance(v, str) or language.accepts(compact_json(v).encode())
+            ]
+    except (TypeError, PatternError) as error:
+        raise place.wrong(
+            f"{', '.join(sorted(beside))} beside enum or const: {error}", "leave it out"
+        ) from None
+    if not values:
+        raise place.wrong(f"no constant fits {', '.join(sorted(beside))}", "correct one of them")
+    return values
+
+
+def _check_text(value: Any, place: Place) -> None:
     """What no call could spell would come back as another text than the tool knows."""
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise place.wrong("a text with half of a surrogate pair", "write whole characters") from None
+
+
+def _opens_with_space(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_opens_with_space, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_opens_with_space, value))
+    return isinstance(value, str) and value.startswith(" ")
 
 
 def _is(value: Any, kind: str) -> bool:
@@ -211,12 +217,15 @@ def _is(value: Any, kind: str) -> bool:
             return kind == "array" and isinstance(value, list | tuple)
 
 
-def _combined(keyword: str, schema: Mapping[str, Any], place: _Place) -> Fragment:
+def _combined(keyword: str, schema: Mapping[str, Any], place: Place) -> Fragment:
     options = schema[keyword]
     if not isinstance(options, list) or not options:
         raise place.wrong(f"{keyword} is no list of schemas", "list the alternatives")
     beside = set(schema) - _ANNOTATIONS - {keyword, "nullable", "discriminator"}
     if beside == {"type"} and all(isinstance(o, Mapping) for o in options):
+        kinds = set(kinds_of(schema, place))
+        if any("type" in option and not set(kinds_of(option, place)) <= kinds for option in options):
+            raise place.wrong(f"a part of {keyword} has another type", "leave the type out beside it")
         options = [{"type": schema["type"], **option} for option in options]
     elif beside:
         raise place.wrong(
@@ -224,6 +233,8 @@ def _combined(keyword: str, schema: Mapping[str, Any], place: _Place) -> Fragmen
         )
     if keyword == "allOf" and len(options) > 1:
         raise place.wrong("allOf with several parts is not supported", "merge them into one object")
+    if sum(not (isinstance(o, Mapping) and o.get("type") == "null") for o in options) > 1:
+        place = replace(place, among=True)
     fragments = [_value(option, place.at(keyword, index)) for index, option in enumerate(options)]
     if keyword == "oneOf" and not _disjoint([_resolved(option, place) for option in options]):
         raise place.wrong("the parts of oneOf may overlap", "use anyOf, or give each part its own const")
@@ -232,7 +243,7 @@ def _combined(keyword: str, schema: Mapping[str, Any], place: _Place) -> Fragmen
     return either(*fragments)
 
 
-def _resolved(schema: Any, place: _Place) -> Any:
+def _resolved(schema: Any, place: Place) -> Any:
     for _ in range(place.limits.max_depth):
         if not (isinstance(schema, Mapping) and "$ref" in schema):
             break
@@ -267,79 +278,12 @@ def _disjoint(options: list[Any]) -> bool:
     return False
 
 
-def _whole(schema: Mapping[str, Any], keyword: str, default: int, place: _Place) -> int:
-    value = schema.get(keyword, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise place.wrong(f"{keyword} is {value!r}", "use a whole number, 0 or more")
-    return value
-
-
-def _range(
-    schema: Mapping[str, Any], low: str, high: str, default: int, most: int, place: _Place
-) -> tuple[int, int | None]:
-    at_least = _whole(schema, low, default, place)
-    at_most = _whole(schema, high, most, place) if high in schema else None
-    if at_most is not None and low not in schema:
-        at_least = min(at_least, at_most)
-    if at_least > most or (at_most is not None and at_least > at_most):
-        raise place.wrong(f"{low} is {at_least}", f"use at most {min(most, at_most or most)}")
-    return at_least, None if at_most is None else min(at_most, most)
-
-
-def _string(schema: Mapping[str, Any], place: _Place) -> Fragment:
-    form = schema.get("format")
-    if form is not None:
-        if not isinstance(form, str) or form not in FORMATS:
-            raise place.wrong(
-                f"format {form!r} is not supported", f"use one of {', '.join(FORMATS)} or leave it out"
-            )
-        if {"minLength", "maxLength"} & set(schema):
-            raise place.wrong(f"a length beside format {form!r}", "leave one of them out")
-        return FORMATS[form]
-    low, high = _range(schema, "minLength", "maxLength", 1, place.limits.counted_characters, place)
-    return string(low, high)
-
-
-def _numeric(schema: Mapping[str, Any], place: _Place) -> Fragment:
-    whole = schema.get("type") == "integer" or "number" not in _kinds(schema, place)
-    low: int | None = None
-    high: int | None = None
-    for keyword, value in schema.items():
-        if keyword not in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-            continue
-        endless = isinstance(value, float) and not math.isfinite(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or endless:
-            raise place.wrong(f"{keyword} is {value!r}", "use a number")
-        lowest = keyword.lower().endswith("minimum")
-        if abs(value) > WIDEST:
-            if (value > 0) is lowest:
-                raise place.wrong(f"{keyword} is beyond all numbers that can be said", "use a smaller one")
-            continue
-        exclusive = keyword.startswith("exclusive")
-        if not whole and value != int(value):
-            raise place.wrong(
-                f"{keyword} of a number is {value!r}", "use a whole bound and check the rest in the tool"
-            )
-        if not whole and exclusive:
-            raise place.wrong(f"{keyword} of a number is not supported", "use minimum or maximum")
-        if lowest:
-            bound = math.floor(value) + 1 if exclusive else math.ceil(value)
-            low = bound if low is None else max(low, bound)
-        else:
-            bound = math.ceil(value) - 1 if exclusive else math.floor(value)
-            high = bound if high is None else min(high, bound)
-    try:
-        return integer(low, high) if whole else number(low, high)
-    except ValueError as error:
-        raise place.wrong(str(error), "correct the bounds") from None
-
-
-def _array(schema: Mapping[str, Any], place: _Place) -> Fragment:
+def _array(schema: Mapping[str, Any], place: Place) -> Fragment:
     if "prefixItems" in schema:
         if not isinstance(schema["prefixItems"], list):
             raise place.wrong("prefixItems is no list of schemas", "list a schema for each item")
         parts = [_value(part, place.at("prefixItems", i)) for i, part in enumerate(schema["prefixItems"])]
-        low, high = _range(schema, "minItems", "maxItems", len(parts), place.limits.counted_items, place)
+        low, high = bounds(schema, "minItems", "maxItems", len(parts), place.limits.counted_items, place)
         if low != len(parts) or (high is not None and high < len(parts)):
             raise place.wrong(
                 "a tuple with parts that may be missing is not supported", "set minItems to its length"
@@ -347,11 +291,11 @@ def _array(schema: Mapping[str, Any], place: _Place) -> Fragment:
         return listed([(part, True) for part in parts], "[", "]")
     part = schema.get("items", True)
     item = free(place.limits.free_depth - 1) if part is True else _value(part, place.at("items"))
-    low, high = _range(schema, "minItems", "maxItems", 0, place.limits.counted_items, place)
+    low, high = bounds(schema, "minItems", "maxItems", 0, place.limits.counted_items, place)
     return items(item, low, high)
 
 
-def _object(schema: Mapping[str, Any], place: _Place) -> Fragment:
+def _object(schema: Mapping[str, Any], place: Place) -> Fragment:
     properties = schema.get("properties") or {}
     required = schema.get("required") or []
     if not isinstance(properties, Mapping):
@@ -378,10 +322,10 @@ def _object(schema: Mapping[str, Any], place: _Place) -> Fragment:
     return listed(members, "{", "}")
 
 
-_KINDS: dict[str, Callable[[Mapping[str, Any], _Place], Fragment]] = {
-    "string": _string,
-    "integer": _numeric,
-    "number": _numeric,
+_KINDS: dict[str, Callable[[Mapping[str, Any], Place], Fragment]] = {
+    "string": text_value,
+    "integer": numeric_value,
+    "number": numeric_value,
     "boolean": lambda schema, place: BOOLEAN,
     "null": lambda schema, place: NULL,
     "object": _object,

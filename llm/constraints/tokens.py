@@ -8,9 +8,10 @@ canvas position the best token of an edge is one segment maximum, whatever the n
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,11 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .atoms import Atoms, atoms_of, expand
 from .automaton import ByteAutomaton
-from .schema import Limits, UnsupportedSchema, byte_automaton
+from .schema import Limits, UnsupportedSchema, byte_automaton, value_automaton
+from .speech import reply_language
 
 Ints = NDArray[np.int64]
 UNREACHABLE = np.iinfo(np.int32).max
+MOST_EDGES = 10_000
+"""Of an automaton whose marginals are worth their time: beyond it they cost as much as a model's pass."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +64,11 @@ class TokenAutomaton:
         """How many classes of tokens there are; it is also the number of the pads' class."""
         return len(self.class_start) - 1
 
+    @property
+    def exact(self) -> bool:
+        """Whether `marginals` are exact; else the best path's own probabilities stand for them."""
+        return len(self.source) <= MOST_EDGES
+
     def is_final(self, state: int) -> bool:
         return state == self.ended or state == self.called
 
@@ -66,43 +77,78 @@ class TokenAutomaton:
 
     def classes_of(self, token: int) -> Ints:
         """The classes that a token is in."""
-        order, tokens = self._by_token
-        found = order[np.searchsorted(tokens, token) : np.searchsorted(tokens, token, side="right")]
-        return np.searchsorted(self.class_start, found, side="right") - 1
+        return self.atoms.classes_of(self.atoms.of_token[[token]])[1]
 
     @cached_property
-    def _by_token(self) -> tuple[Ints, Ints]:
-        """Places in `class_tokens` in the order of their tokens, and the tokens in that order."""
-        order = np.argsort(self.class_tokens, kind="stable")
-        return order, self.class_tokens[order]
+    def atoms(self) -> Atoms:
+        """The tokens that no class tells apart."""
+        return atoms_of(self.class_tokens, self.class_start, self.vocabulary_size)
 
     @cached_property
-    def by_source(self) -> Ints:
-        """The edges in the order of their sources."""
-        return np.argsort(self.source, kind="stable")
+    def begins(self) -> Ints:
+        """[states + 1]: where the edges into each state begin."""
+        return np.searchsorted(self.target, np.arange(self.states + 1))
+
+    @cached_property
+    def heads(self) -> Ints:
+        """The states that edges lead into."""
+        return np.flatnonzero(np.diff(self.begins))
+
+    @cached_property
+    def _outgoing(self) -> tuple[Ints, Ints]:
+        """The edges in the order of their sources, and where those of each state begin."""
+        order = np.argsort(self.source, kind="stable")
+        return order, np.searchsorted(self.source[order], np.arange(self.states + 1))
+
+    @cached_property
+    def _allowed(self) -> dict[tuple[int, ...], Ints]:
+        """Found so far, by the classes of the edges: states inside strings share theirs."""
+        return {}
+
+    def edges_from(self, state: int) -> Ints:
+        """The edges out of a state."""
+        order, begins = self._outgoing
+        return order[begins[state] : begins[state + 1]]
 
     def allowed(self, state: int) -> Ints:
-        """Sorted ids of the tokens that may follow in a state that is not final."""
-        edges = np.flatnonzero((self.source == state) & (self.token_class < self.classes))
-        if not len(edges):
-            return np.empty(0, dtype=np.int64)
-        return np.sort(np.concatenate([self.tokens_of(int(self.token_class[edge])) for edge in edges]))
+        """Sorted ids of the tokens that may follow in a state that is not final. Not to be written to."""
+        classes = tuple(sorted(self.token_class[self.edges_from(state)].tolist()))
+        found = self._allowed.get(classes)
+        if found is None:
+            lists = [self.tokens_of(token_class) for token_class in classes if token_class < self.classes]
+            found = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *lists]))
+            self._allowed[classes] = found
+        return found
 
     def advance(self, state: int, token: int) -> int | None:
         """The state after a token, None if it may not follow; a final state stays."""
         if self.is_final(state):
             return state
-        for edge in np.flatnonzero(self.source == state):
-            tokens = self.tokens_of(int(self.token_class[edge]))
-            place = int(np.searchsorted(tokens, token))
-            if place < len(tokens) and tokens[place] == token:
-                return int(self.target[edge])
-        return None
+        edges = self.edges_from(state)
+        found = edges[np.isin(self.token_class[edges], self.classes_of(token))]
+        return int(self.target[found[0]]) if len(found) else None
 
 
 def shortest(automaton: TokenAutomaton, state: int = 0) -> int:
     """Fewest tokens from a state to acceptance, terminator included; 0 in a final state."""
     return int(automaton.distance[state])
+
+
+def _within(automaton: TokenAutomaton, longest: int | None, kind: str) -> TokenAutomaton:
+    least = shortest(automaton)
+    if longest is not None and least > longest:
+        raise UnsupportedSchema(
+            "", f"the shortest {kind} takes {least} tokens, a {kind} has at most {longest}",
+            "require fewer or shorter parts",
+        )  # fmt: skip
+    return automaton
+
+
+def _key(schema: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(schema, separators=(",", ":"), default=str)
+    except (RecursionError, ValueError):  # it may also refer to itself as an object
+        raise UnsupportedSchema("", "it is nested too deeply", "flatten it") from None
 
 
 class TokenVocabulary:
@@ -128,7 +174,7 @@ class TokenVocabulary:
         self.end, self.call, self.pads = end, call, tuple(pads)
         self._cached = cached
         self._lock = threading.Lock()
-        self._compiled: OrderedDict[tuple[str, Limits], TokenAutomaton] = OrderedDict()
+        self._compiled: OrderedDict[tuple[object, ...], TokenAutomaton] = OrderedDict()
         self._build(tokens)
 
     def _build(self, tokens: Sequence[bytes | None]) -> None:
@@ -153,32 +199,64 @@ class TokenVocabulary:
         self._id_start = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
         self._ids = np.array([token for here in ids for token in here], dtype=np.int64)
 
-    def compile(self, schema: Mapping[str, Any], limits: Limits | None = None) -> TokenAutomaton:
-        """The automaton of a tool's arguments, from the cache where it is there. Raises UnsupportedSchema."""
+    def compile(
+        self, schema: Mapping[str, Any], limits: Limits | None = None, longest: int | None = None
+    ) -> TokenAutomaton:
+        """The automaton of a tool's arguments, from the cache where it is there.
+
+        Raises UnsupportedSchema, also where the shortest arguments take more than `longest` tokens.
+        """
         limits = limits or Limits()
-        try:
-            key = (json.dumps(schema, separators=(",", ":"), default=str), limits)
-        except (RecursionError, ValueError):  # it may also refer to itself as an object
-            raise UnsupportedSchema("", "it is nested too deeply", "flatten it") from None
+        made = self._remembered(
+            ("call", _key(schema), limits), lambda: self.automaton(byte_automaton(schema, limits))
+        )
+        return _within(made, longest, "call")
+
+    def value(self, schema: Mapping[str, Any], longest: int | None = None) -> TokenAutomaton:
+        """The automaton of a reply that is the JSON text of a value of a schema, and ends. Cached.
+
+        Raises UnsupportedSchema as `compile` does.
+        """
+        made = self._remembered(
+            ("value", _key(schema)), lambda: self.automaton(value_automaton(schema), False)
+        )
+        return _within(made, longest, "reply")
+
+    def reply(
+        self, never: Iterable[str] = (), required: Iterable[str] = (), call_follows: bool = False
+    ) -> TokenAutomaton:
+        """The automaton of running text that keeps to what is said never and by all means. Cached.
+
+        See `reply_language`. With `call_follows` it may end in `<call>` as well. Raises Unsayable.
+        """
+        never, required = tuple(sorted(set(never))), tuple(sorted(set(required)))
+        key = ("reply", never, required, call_follows)
+        return self._remembered(key, lambda: self.automaton(reply_language(never, required), call_follows))
+
+    def _remembered(self, key: tuple[object, ...], make: Callable[[], TokenAutomaton]) -> TokenAutomaton:
         with self._lock:
             found = self._compiled.get(key)
             if found is not None:
                 self._compiled.move_to_end(key)
                 return found
-        made = self.automaton(byte_automaton(schema, limits))
+        made = make()
         with self._lock:
             self._compiled[key] = made
             while len(self._compiled) > self._cached:
                 self._compiled.popitem(last=False)
         return made
 
-    def automaton(self, language: ByteAutomaton) -> TokenAutomaton:
-        """The token automaton of a byte automaton. Raises UnsupportedSchema if the tokens cannot spell it."""
+    def automaton(self, language: ByteAutomaton, call_follows: bool = True) -> TokenAutomaton:
+        """The token automaton of a byte automaton. Raises UnsupportedSchema if the tokens cannot spell it.
+
+        Without `call_follows` it ends in `<end>` alone.
+        """
+        call = self.call if call_follows else None
         origin, token, target = self._walk(language)
         count = len(language.accepting)
         ended, called = count, count + 1
         accepting = np.flatnonzero(language.accepting)
-        for special, state in ((self.end, ended), (self.call, called)):
+        for special, state in ((self.end, ended), (call, called)):
             if special is not None:
                 origin = np.concatenate([origin, accepting])
                 token = np.concatenate([token, np.full(len(accepting), special)])
@@ -192,18 +270,24 @@ class TokenVocabulary:
         distance = _distances(source, target, count + 2, (ended, called))
         useful = (distance < UNREACHABLE) & _reached(source, target, distance)
         if not useful[0]:
-            raise UnsupportedSchema("", "the vocabulary cannot spell any call of it", "give it all 256 bytes")
+            raise UnsupportedSchema("", "the vocabulary cannot spell any text of it", "give it all 256 bytes")
         useful[ended] = True
-        useful[called] = self.call is not None
+        useful[called] = call is not None
         kept = useful[source] & useful[target]
         renumber = np.cumsum(useful) - 1
-        final = [int(renumber[ended])] + ([int(renumber[called])] if self.call is not None else [])
+        final = [int(renumber[ended])] + ([int(renumber[called])] if call is not None else [])
         classes, class_tokens, class_start = _share(token, first[kept], lengths[kept])
         real = len(class_start) - 1
         source = np.concatenate([renumber[source[kept]], final])
         target = np.concatenate([renumber[target[kept]], final])
         classes = np.concatenate([classes, [real] * len(final)])
         order = np.lexsort((source, target))
+        if len(order) > MOST_EDGES:
+            _log.warning(
+                "an automaton has %d edges, more than %d: the best path is exact, but how sure a token is "
+                "is the model's own probability of it; use fewer or shorter counted strings and lists",
+                len(order), MOST_EDGES,
+            )  # fmt: skip
         return TokenAutomaton(
             source[order], target[order], classes[order], class_tokens, class_start, distance[useful],
             final[0], final[1] if len(final) > 1 else None, self.pads, self.size,
@@ -215,22 +299,14 @@ class TokenVocabulary:
         origin, node = current, np.zeros_like(current)
         found: list[tuple[Ints, Ints, Ints]] = []
         while len(node):
-            pairs, child = _expand(self._child_start, node)
+            pairs, child = expand(self._child_start, node)
             following = language.transitions[current[pairs], self._child_byte[child]].astype(np.int64)
             alive = following >= 0
             origin, node, current = origin[pairs[alive]], self._child[child[alive]], following[alive]
-            pairs, place = _expand(self._id_start, node)
+            pairs, place = expand(self._id_start, node)
             found.append((origin[pairs], self._ids[place], current[pairs]))
         columns = [np.concatenate(column) for column in zip(*found, strict=True)]
         return columns[0], columns[1], columns[2]
-
-
-def _expand(start: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """Indices (into rows, into the CSR data) of all entries of the given rows."""
-    counts = start[rows + 1] - start[rows]
-    pairs = np.repeat(np.arange(len(rows), dtype=np.int64), counts)
-    offset = np.arange(len(pairs), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-    return pairs, start[rows][pairs] + offset
 
 
 def _distances(source: Ints, target: Ints, states: int, final: tuple[int, ...]) -> Ints:

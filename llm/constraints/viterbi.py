@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .class_scores import FLOOR, ClassScores, class_scores
 from .tokens import TokenAutomaton
-
-FLOOR = -1e4
-"""Log-probability of a token that the model rules out: the grammar alone decides what is impossible."""
-
-
-Join = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
-"""Values and where their segments begin -> one value a segment."""
 
 
 class Infeasible(ValueError):
@@ -56,13 +50,51 @@ def best_path(
     behind the terminator score 0, or, with `score_fill`, as their best pad, which takes away the advantage of
     short calls. Raises Infeasible, and ValueError for wrong shapes, ids out of range and NaN.
     """
-    length = len(log_probs)
+    ways = lattice(log_probs, automaton, fixed, state, score_fill)
+    return best_way(ways, _reach(open_end, budget_after))
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """All ways over a canvas from a state.
+
+    `held`: int64 [B], the committed tokens, -1 where there is none. `edges`: [B, edges], the log-probability
+    of each edge's best token. `reached`: [B + 1, states], that of the best way into each state.
+    """
+
+    automaton: TokenAutomaton
+    held: NDArray[np.int64]
+    scores: ClassScores
+    edges: NDArray[np.float64]
+    reached: NDArray[np.float64]
+
+    def goals(self, reach: int) -> NDArray[np.bool_]:
+        """[states]: where a way may stop, with so many more tokens to come."""
+        return self.automaton.distance <= reach
+
+
+def _reach(open_end: bool, budget_after: int) -> int:
+    return budget_after if open_end else 0
+
+
+def lattice(
+    log_probs: NDArray[np.float32],
+    automaton: TokenAutomaton,
+    fixed: Sequence[int | None] | None,
+    state: int,
+    score_fill: bool,
+) -> Lattice:
+    """The ways over a canvas; raises ValueError as `best_path` does."""
     held = held_tokens(log_probs, automaton, fixed, state)
-    weights = _class_weights(log_probs, automaton, held, score_fill)
-    scores = forward(weights, automaton, state)
-    goal = _goal(scores[length], automaton, open_end, budget_after)
-    states, classes = _backward(scores, weights, automaton, goal)
-    return _path(log_probs, automaton, held, states, classes)
+    scores = class_scores(log_probs, automaton, held, score_fill)
+    edges = scores.best.take(automaton.token_class, axis=1)
+    reached = np.full((len(held) + 1, automaton.states), -np.inf)
+    reached[0, state] = 0.0
+    heads, source = automaton.heads, automaton.source
+    first = automaton.begins[heads]
+    for place, row in enumerate(edges):
+        reached[place + 1, heads] = np.maximum.reduceat(reached[place].take(source) + row, first)
+    return Lattice(automaton, held, scores, edges, reached)
 
 
 def held_tokens(
@@ -86,99 +118,42 @@ def held_tokens(
     return held
 
 
-def _class_weights(
-    log_probs: NDArray[np.float32], automaton: TokenAutomaton, held: NDArray[np.int64], score_fill: bool
-) -> NDArray[np.float64]:
-    """[B, classes + 1]: log-probability of a class's best token, -inf where a fixed token is not in it."""
-    length, real = len(log_probs), automaton.classes
-    weights = np.full((length, real + 1), -np.inf)
-    free = np.flatnonzero(held < 0)
-    if len(free):
-        gathered = np.take(log_probs[free], automaton.class_tokens, axis=1)
-        best = np.maximum.reduceat(gathered, automaton.class_start[:-1], axis=1)
-        if np.isnan(best).any():
-            raise ValueError("log_probs contain NaN: the model's output is broken")
-        weights[free, :real] = np.maximum(best, FLOOR)
-        weights[free, real] = 0.0
-        if score_fill and automaton.pads:
-            best = log_probs[np.ix_(free, np.array(automaton.pads))].max(axis=1)
-            weights[free, real] = np.maximum(best, FLOOR)
-    hold(weights, automaton, held)
-    return weights
-
-
-def hold(weights: NDArray[np.float64], automaton: TokenAutomaton, held: NDArray[np.int64]) -> None:
-    """Let at a committed position nothing but its token pass: its classes, and the fill if it is one."""
-    for position in np.flatnonzero(held >= 0):
-        token = int(held[position])
-        weights[position, automaton.classes_of(token)] = 0.0
-        if not automaton.pads or token in automaton.pads:
-            weights[position, automaton.classes] = 0.0
-
-
-def forward(
-    weights: NDArray[np.float64], automaton: TokenAutomaton, state: int, join: Join = np.maximum.reduceat
-) -> NDArray[np.float64]:
-    """[B + 1, states]: score of the ways into each state, joined: of the best one, if not told otherwise."""
-    scores = np.full((len(weights) + 1, automaton.states), -np.inf)
-    scores[0, state] = 0.0
-    first = np.flatnonzero(np.diff(automaton.target, prepend=-1))
-    heads = automaton.target[first]
-    source, token_class = automaton.source, automaton.token_class
-    for position, row in enumerate(weights):
-        scores[position + 1, heads] = join(scores[position, source] + row[token_class], first)
-    return scores
-
-
-def _goal(last: NDArray[np.float64], automaton: TokenAutomaton, open_end: bool, budget_after: int) -> int:
-    reach = budget_after if open_end else 0
-    allowed = np.where(automaton.distance <= reach, last, -np.inf)
+def best_way(ways: Lattice, reach: int) -> Path:
+    """The best path of a lattice that stops within so many tokens of acceptance. Raises Infeasible."""
+    automaton, last = ways.automaton, ways.reached[-1]
+    allowed = np.where(ways.goals(reach), last, -np.inf)
     goal = int(np.argmax(allowed))
     if allowed[goal] == -np.inf:
         needed = int(automaton.distance[np.isfinite(last)].min()) if np.isfinite(last).any() else None
         why = "the committed tokens fit no call" if needed is None else f"{needed} more tokens are needed"
         raise Infeasible(f"no call fits the canvas: {why}")
-    return goal
+    return _path(ways, goal, _classes(ways, goal))
 
 
-def _backward(
-    scores: NDArray[np.float64], weights: NDArray[np.float64], automaton: TokenAutomaton, goal: int
-) -> tuple[list[int], list[int]]:
-    """States (B + 1) and edge classes (B) of the best path."""
-    states, classes = [goal], []
-    begins = np.searchsorted(automaton.target, np.arange(automaton.states + 1))
-    for position in range(len(weights) - 1, -1, -1):
-        edges = slice(int(begins[states[-1]]), int(begins[states[-1] + 1]))
-        candidates = (
-            scores[position, automaton.source[edges]] + weights[position, automaton.token_class[edges]]
-        )
-        edge = edges.start + int(np.argmax(candidates))
-        states.append(int(automaton.source[edge]))
-        classes.append(int(automaton.token_class[edge]))
-    return states[::-1], classes[::-1]
+def _classes(ways: Lattice, state: int) -> NDArray[np.int64]:
+    """[B]: the classes of the best way into a state."""
+    automaton = ways.automaton
+    edges = np.empty(len(ways.held), dtype=np.int64)
+    for place in range(len(edges) - 1, -1, -1):
+        edge, end = automaton.begins[state], automaton.begins[state + 1]
+        if end - edge > 1:
+            before = ways.reached[place].take(automaton.source[edge:end]) + ways.edges[place, edge:end]
+            edge += before.argmax()
+        state = automaton.source[edge]
+        edges[place] = edge
+    return automaton.token_class[edges]
 
 
-def _path(
-    log_probs: NDArray[np.float32],
-    automaton: TokenAutomaton,
-    held: NDArray[np.int64],
-    states: list[int],
-    classes: list[int],
-) -> Path:
-    tokens = held.copy()
-    logp = 0.0
-    length = len(tokens)
-    for position, token_class in enumerate(classes):
-        if token_class >= automaton.classes:
-            length = min(length, position)
-        if tokens[position] >= 0:
-            continue
-        if token_class < automaton.classes:
-            choices = automaton.tokens_of(token_class)
-            tokens[position] = choices[int(np.argmax(log_probs[position, choices]))]
-            logp += max(float(log_probs[position, tokens[position]]), FLOOR)
-        elif automaton.pads:
-            tokens[position] = automaton.pads[(position - length) % len(automaton.pads)]
+def _path(ways: Lattice, goal: int, classes: NDArray[np.int64]) -> Path:
+    automaton, log_probs = ways.automaton, ways.scores.log_probs
+    fill = classes >= automaton.classes
+    length = int(np.argmax(fill)) if fill.any() else len(fill)
+    tokens = np.where(ways.held >= 0, ways.held, ways.scores.best_tokens(classes))
+    chosen = np.flatnonzero((ways.held < 0) & ~fill)
+    logp = np.maximum(log_probs[chosen, tokens[chosen]], FLOOR, dtype=np.float64).sum()
+    for place in np.flatnonzero((ways.held < 0) & fill):
+        if automaton.pads:
+            tokens[place] = automaton.pads[(place - length) % len(automaton.pads)]
         else:
-            tokens[position] = int(np.argmax(log_probs[position, : automaton.vocabulary_size]))
-    return Path(tokens, logp, states[-1], automaton.is_final(states[-1]), length)
+            tokens[place] = np.argmax(log_probs[place, : automaton.vocabulary_size])
+    return Path(tokens, float(logp), goal, automaton.is_final(goal), length)

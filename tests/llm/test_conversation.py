@@ -21,7 +21,7 @@ from stretto.llm.local import LocalModel, Sampler
 from stretto.llm.tokenizer import CALL, END, MARKS, PADS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
 from stretto.llm.verify import STALE, Proposal, VerifiedWriting
-from stretto.llm.writing import LONGEST_STRING, SAY_CANVAS
+from stretto.llm.writing import LONGEST_CALL, LONGEST_STRING, SAY_CANVAS
 
 
 @dataclass
@@ -246,6 +246,9 @@ def test_a_closed_conversation_and_an_odd_tool_say_so(model: LocalModel) -> None
         }
         with pytest.raises(UnsupportedSchema):
             model.open("Be brief.", [Spec("odd", parameters=odd)])
+        long = {"type": "object", "properties": {"x": {"const": "word " * 200}}, "required": ["x"]}
+        with pytest.raises(UnsupportedSchema, match=f"a call has at most {LONGEST_CALL}"):
+            model.open("Be brief.", [Spec("long", parameters=long)])
 
     run(work)
 

@@ -81,6 +81,20 @@ def test_only_free_text_begins_with_a_space(part: Any, text: str) -> None:
     assert parse_call(f'f{{"a":{text}}}', schema) == ("f", {"a": "north"})
 
 
+def test_parts_of_tuples_and_constants_are_what_their_schemas_say() -> None:
+    parts = {
+        "pair": {"prefixItems": [{"enum": ["x"]}, {"type": "string"}]},
+        "more": {"prefixItems": [{"type": "string"}], "items": {"format": "date"}},
+        "set": {"const": {"k": ["v"]}},
+        "mark": {"enum": [",", " "]},
+    }
+    arguments = {"pair": ["x", "y"], "more": ["a", "b", "c"], "set": {"k": ["v"]}, "mark": " "}
+    text = 'f{"pair":["x"," y"],"more":[" a","b","c"],"set":{"k":["v"]},"mark":" "}'
+    schema = {"type": "object", "properties": parts}
+    assert serialise_call("f", arguments, schema) == text
+    assert parse_call(text, schema) == ("f", arguments)
+
+
 def test_members_keep_their_names() -> None:
     assert spaced({"a b": ["x", 1, {"c": "y"}]}) == {"a b": [" x", 1, {"c": " y"}]}
 

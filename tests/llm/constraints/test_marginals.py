@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stretto.llm.constraints.marginals import marginals
+from stretto.llm.constraints import tokens as tokens_module
+from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary
 from stretto.llm.constraints.viterbi import Infeasible, best_path
 
@@ -83,6 +84,8 @@ def test_they_are_the_shares_of_all_calls_that_fit(
     total = sum(chances.values())
     best = best_path(values, automaton, **options)
     found = marginals(values, automaton, best.tokens, **options)
+    path, beside = path_and_marginals(values, automaton, **options)
+    assert path.tokens.tolist() == best.tokens.tolist() and beside.tolist() == found.tolist()
     for place, token in enumerate(best.tokens):
         share = sum(chance for call, chance in chances.items() if call[place] == token) / total
         assert found[place] == pytest.approx(share, rel=1e-4, abs=1e-9)
@@ -115,6 +118,37 @@ def test_words_that_the_model_rules_out_do_not_break_it() -> None:
     best = best_path(values, automaton)
     found = marginals(values, automaton, best.tokens)
     assert np.isfinite(found).all() and (found >= 0).all() and found[0] == pytest.approx(1.0)
+
+
+def test_what_is_committed_behind_unlikely_ways_is_certain() -> None:
+    """Ways that differ by more than a double holds: the number that is left counts in full."""
+    pieces = [b'{"a":', b'" ', *[bytes([letter]) for letter in b"abcdefgh123"], b'"', b"}"]
+    words = TokenVocabulary([*pieces, None, None], len(pieces), None, (len(pieces) + 1,))
+    part = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    automaton = words.compile({"type": "object", "properties": {"a": part}, "required": ["a"]})
+    values = np.full((15, words.size), -3.0, dtype=np.float32)
+    values[:, [pieces.index(digit) for digit in (b"1", b"2", b"3")]] = -1000.0, -1001.0, -2000.0
+    fixed = [*[None] * 12, pieces.index(b"2"), pieces.index(b"}"), words.end]
+    path, found = path_and_marginals(values, automaton, fixed)
+    assert path.tokens[1:12].tolist() == [pieces.index(b"1")] * 11
+    assert found[0] == pytest.approx(1.0)
+    assert found[1:12] == pytest.approx(np.full(11, 1 / (1 + np.exp(-1.0))))
+
+
+def test_an_automaton_that_is_too_large_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tokens_module, "MOST_EDGES", 3)
+    automaton = automaton_of(SCHEMAS[0])
+    assert not automaton.exact
+    (line,) = caplog.messages
+    assert f"{len(automaton.source)} edges" in line and "best path is exact" in line
+    values = logs(1, 6, 1.0)
+    path, found = path_and_marginals(values, automaton, [0, *[None] * 5])
+    assert found[0] == 1.0
+    assert found[1:] == pytest.approx(np.exp(values[np.arange(1, 6), path.tokens[1:]]), rel=1e-5)
+    with pytest.raises(Infeasible):
+        marginals(values, automaton, path.tokens, [5, *[None] * 5])
 
 
 def test_bad_input_is_named() -> None:

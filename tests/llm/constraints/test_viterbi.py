@@ -347,6 +347,9 @@ def test_the_shortest_call_fits_its_length_and_no_less(schema: dict[str, Any]) -
     assert best_path(noise(0, least, WORDS.size), automaton).finished
     with pytest.raises(Infeasible):
         best_path(noise(0, least - 1, WORDS.size), automaton)
+    assert WORDS.compile(schema, longest=least) is automaton
+    with pytest.raises(UnsupportedSchema, match=f"takes {least} tokens, a call has at most {least - 1}"):
+        WORDS.compile(schema, longest=least - 1)
 
 
 def test_schemas_are_compiled_once_and_slots_share_their_tokens() -> None:
