@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from stretto.llm.constraints.call_path import LONGEST_CALL
 from stretto.llm.engine import Forward, Job, Priority, Request
 from stretto.llm.format import (
     Segment,
@@ -37,7 +38,7 @@ from stretto.llm.language_model import (
 )
 from stretto.llm.samplers import EFFORT
 from stretto.llm.tokenizer import CALL, END, SAY
-from stretto.llm.writing import CALL_CANVAS, LONGEST_CALL, LONGEST_REPLY, LONGEST_TURN
+from stretto.llm.writing import CALL_CANVAS, LONGEST_REPLY, LONGEST_TURN, steered
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ class LocalConversation:
             self.revision += 1
             deadline = None if deadline_ms is None else began + deadline_ms / 1000
             old = [t for segment in revise.segments for t in segment] if revise is not None else []
+            if steering != FREE:  # compiling takes a while, and may say what is wrong
+                tools, _ = self.callable()
+                await asyncio.to_thread(steered, self.model.vocabulary, steering, bool(tools))
             shown = _Shown()
             writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, steering)
             self._stop_ahead()

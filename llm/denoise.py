@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stretto.llm.constraints.marginals import marginals
+from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.samplers.sampler import Proposal, Sampler, State, finish
@@ -143,11 +143,13 @@ def write_call(
         if (expected := prior(canvas[:first])) is not None:
             logs[first] += expected
         fixed = [None if token == MASK else int(token) for token in canvas]
-        drawn = logs if draw is None else draw(torch.from_numpy(logs)).numpy()
-        path = best_path(drawn, automaton, fixed, state, **ends)
-        within = _up_to(path.length, size)
         # Sure beside what else the schema allows there, not beside what it forbids.
-        sure = marginals(logs, automaton, path.tokens, fixed, state, **ends)
+        if draw is None:
+            path, sure = path_and_marginals(logs, automaton, fixed, state, **ends)
+        else:
+            path = best_path(draw(torch.from_numpy(logs)).numpy(), automaton, fixed, state, **ends)
+            sure = marginals(logs, automaton, path.tokens, fixed, state, **ends)
+        within = _up_to(path.length, size)
         kept = marginals(logs, automaton, canvas, None, state, **ends) if _doubts(work, sampler) else sure
         proposal = _under_a_grammar(work, path.tokens, sure, kept)
         if count == sampler.passes or late():

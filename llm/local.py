@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from stretto.llm.causal import CausalWriting
 from stretto.llm.checkpoint import EMBEDDED, CheckpointError, find_device, load
+from stretto.llm.constraints.call_path import LONGEST_CALL
 from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation
 from stretto.llm.engine import Engine, Limits
@@ -19,7 +20,7 @@ from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, Tokenizer, embedded_tokenizer
 from stretto.llm.transformer import Transformer
 from stretto.llm.verify import VerifiedWriting
-from stretto.llm.writing import LONGEST_CALL, Emit, Writing
+from stretto.llm.writing import Emit, Writing
 
 Sampler = Literal["verified", "threshold", "entropy", "remasking", "fixed", "causal"]
 """By canvases that the causal mode checks, by what canvases are sure of (`CANVAS_SAMPLERS`), by the token."""

@@ -16,12 +16,13 @@ from itertools import accumulate
 from operator import mul
 
 import torch
-from stretto.llm.causal import CallPath, likeliest_word, no_words
+from stretto.llm.causal import likeliest_word, no_words
+from stretto.llm.constraints.call_path import CallPath
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.engine import Forward, Job
-from stretto.llm.language_model import Settled, ToolSpec
+from stretto.llm.language_model import ToolSpec
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
-from stretto.llm.writing import CALL_CANVAS, LONGEST_TURN, SAY_CANVAS, Writing
+from stretto.llm.writing import CALL_CANVAS, LONGEST_TURN, SAY_CANVAS, Prior, Writing, unprejudiced
 from torch import Tensor
 
 ALIKE = 0.6
@@ -94,6 +95,9 @@ class VerifiedWriting(Writing):
         return row, Proposal(tokens, [1.0] * len(tokens))
 
     def _words(self, start: int) -> Job[None]:
+        if self.words_path is not None:
+            yield from self._along(start, self.words_path, SAY_CANVAS, unprejudiced)
+            return
         banned = no_words(bool(self.tools))
         never = [i for i in banned if i not in PADS]
 
@@ -108,7 +112,7 @@ class VerifiedWriting(Writing):
             """The drafted token is the likeliest, or as likely beside it as the effort asks."""
             row = self.drawn(row, len(self.ids))
             best = likeliest_word(row, banned)
-            if len(self.ids) - start >= self.longest - 1:
+            if self._full(start):
                 return False
             return best == drafted or float(row[drafted] - row[best]) >= math.log(self.budget.accept)
 
@@ -123,7 +127,7 @@ class VerifiedWriting(Writing):
                 return
         while True:
             self.emit(self._shown(start, draft.tokens))
-            if len(self.ids) - start >= self.longest - 1 or self.late():
+            if self._full(start) or self.late():
                 following = END
                 self.cut = True
             elif draft.tokens and right(row, draft.tokens[0]):
@@ -142,12 +146,13 @@ class VerifiedWriting(Writing):
             if self.ids[-1] in (END, CALL):
                 self.emit(self._shown(start))
                 return
-            if text := self.c.decode(self.ids[start:]):
-                self.emit(Settled(text))
+            self._settle(self.ids[start:])
 
     def _arguments(self, start: int, tool: ToolSpec) -> Job[None]:
-        path = CallPath(self.c.model.vocabulary.compile(tool.parameters))
-        prior = self._prior(tool)
+        yield from self._along(start, CallPath(self._automaton(tool)), CALL_CANVAS, self._prior(tool))
+
+    def _along(self, start: int, path: CallPath, size: int, prior: Prior) -> Job[None]:
+        """Write on to the end of a path, canvas by canvas."""
 
         def taken(row: Tensor, drafted: int) -> bool:
             """The drafted token is the likeliest, and the call goes on with it."""
@@ -158,7 +163,7 @@ class VerifiedWriting(Writing):
 
         known = self._known()
         if known is None:
-            (row,), scores = yield from self._pass([], CALL_CANVAS, 0)
+            (row,), scores = yield from self._pass([], size, 0)
             draft = _proposed_call(path, scores)
         else:
             row, draft = self._still(known, taken)
@@ -172,7 +177,7 @@ class VerifiedWriting(Writing):
             self.ids.append(following)
             if not path.finished:
                 tokens, sure = draft.put(following)
-                rows, scores = yield from self._checked(tokens, CALL_CANVAS, sure)
+                rows, scores = yield from self._checked(tokens, size, sure)
                 agreed, row = self._kept(rows, tokens, taken)
                 if not path.finished:
                     fresh = scores[1 + agreed - sure :] if agreed >= sure else scores[:0]

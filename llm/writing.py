@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stretto.llm.constraints.call_path import CallPath
 from stretto.llm.constraints.call_text import parse_call
+from stretto.llm.constraints.speech import Pace, Unsayable
+from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary, shortest
 from stretto.llm.denoise import Pass, write_call, write_words
 from stretto.llm.engine import Forward, Job
 from stretto.llm.format import Segment
@@ -24,13 +27,16 @@ if TYPE_CHECKING:
     from stretto.llm.conversation import LocalConversation
 
 SAY_CANVAS, CALL_CANVAS = 16, 32
-LONGEST_REPLY, LONGEST_CALL, LONGEST_TURN = 96, 128, 320
-"""Tokens of one reply, of one call, and behind which no further call of the same turn begins."""
-LONGEST_STRING = 40
-"""Tokens of one free string or number in a call, where the causal mode writes or checks it: a model that has
-lost its way in one is led out of it."""
+LONGEST_REPLY, LONGEST_TURN = 96, 320
+"""Tokens of one reply, and behind which no further call of the same turn begins."""
 
 Emit = Callable[[Canvas | Settled], None]
+Prior = Callable[[list[int]], NDArray[np.float32] | None]
+"""What is written so far -> log-prior (vocab,) of the token behind it, or None."""
+
+
+def unprejudiced(written: list[int]) -> None:
+    """No prior."""
 
 
 class Writing:
@@ -51,8 +57,11 @@ class Writing:
         """Tokens of a draft made for an earlier version of what was heard."""
         self.sampler, self.steering = sampler, steering
         self.longest = min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
+        self.pace = Pace(steering.most_seconds) if steering.most_seconds is not None else None
         self.base = conversation.prompt()
         self.tools, self.must_call = conversation.callable()
+        self.words_path = steered(conversation.model.vocabulary, steering, bool(self.tools))
+        """Where the words are steered: the way that they may go."""
         self.ids: list[int] = []
         self.segments: list[Segment] = []
         self.text = ""
@@ -85,6 +94,7 @@ class Writing:
         start = len(self.ids)
         head = self.ids[start - 1 :]
         yield from self._words(start)
+        self._end_in_time(start)
         self.text = self.c.decode(self.ids[start:])
         self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
         return self.ids[-1] == CALL
@@ -92,24 +102,53 @@ class Writing:
     def _words(self, start: int) -> Job[None]:
         """The words of a reply up to its end mark, canvas after canvas."""
         assert self.sampler is not None
+
+        def show(step: Pass) -> None:
+            self.emit(self._canvas(step))
+            self._settle(self.ids[start:] + list(step.canvas[: step.settled]))
+
+        if self.words_path is not None:
+            yield from self._under(start, self.words_path, SAY_CANVAS, unprejudiced, show)
+            return
         while True:
             yield from self.next_logits()
             size = min(SAY_CANVAS, self.longest - (len(self.ids) - start))
             steps = write_words(size, self.sampler, self.late, bool(self.tools), self._draw())
-
-            def show(step: Pass) -> None:
-                self.emit(self._canvas(step))
-                if text := self.c.decode(self.ids[start:] + list(step.canvas[: step.settled])):
-                    self.emit(Settled(text))
-
             step = yield from self._denoised(steps, show)
             self.ids += takewhile(lambda t: t != MASK, step.canvas[: step.length])
             closed = self.ids[-1] in (END, CALL)
-            if not closed and len(self.ids) - start >= self.longest:
+            if not closed and (self._full(start) or len(self.ids) - start >= self.longest):
                 self.ids.append(END)
                 closed = self.cut = True
             if closed:
                 return
+
+    def _full(self, start: int) -> bool:
+        """Whether only the end mark of the words has room."""
+        if self.pace is not None and len(self.c.decode(self.ids[start:])) >= self.pace.characters:
+            return True
+        return len(self.ids) - start >= self.longest - 1
+
+    def _settle(self, ids: list[int]) -> None:
+        """Hand out the words that no later pass changes: where the time is short, whole sentences."""
+        text = self.c.decode(ids)
+        if self.pace is not None:
+            text = self.pace.sentences(text)
+        if text:
+            self.emit(Settled(text))
+
+    def _end_in_time(self, start: int) -> None:
+        """Let the words end with the last sentence that there is time for; what is required goes first."""
+        if self.pace is None:
+            return
+        words = self.ids[start:-1]
+        show = self.c.model.tokenizer.show
+        kept = self.pace.kept("", [show(token) for token in words])
+        required = self.steering.required
+        if kept == len(words) or not all(p in self.c.decode(words[:kept]) for p in required):
+            return
+        self.ids[start:] = [*words[:kept], END]
+        self.cut = True
 
     def _denoised(self, steps: Generator[Pass, Tensor, Pass], show: Callable[[Pass], None]) -> Job[Pass]:
         """Have a canvas written behind everything so far; every pass of it is shown."""
@@ -166,26 +205,36 @@ class Writing:
 
     def _arguments(self, start: int, tool: ToolSpec) -> Job[None]:
         """The arguments of a call up to its end mark, canvas after canvas."""
+        path = CallPath(self._automaton(tool))
+        yield from self._under(
+            start, path, CALL_CANVAS, self._prior(tool), lambda step: self.emit(self._canvas(step))
+        )
+
+    def _automaton(self, tool: ToolSpec) -> TokenAutomaton:
+        return self.c.model.vocabulary.compile(tool.parameters)
+
+    def _under(
+        self, start: int, path: CallPath, most: int, prior: Prior, show: Callable[[Pass], None]
+    ) -> Job[None]:
+        """Write on to the end of a path, canvas after canvas of at most so many tokens."""
         assert self.sampler is not None
-        automaton = self.c.model.vocabulary.compile(tool.parameters)
-        state, left = 0, LONGEST_CALL
-        expected = self._prior(tool)
 
-        def prior(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
-            return expected([*self.ids[start:], *written.tolist()])
+        def expected(written: NDArray[np.int64]) -> NDArray[np.float32] | None:
+            return prior([*self.ids[start:], *written.tolist()])
 
-        while True:
+        while not path.finished:
             yield from self.next_logits()
-            size = min(CALL_CANVAS, left)
-            left -= size
-            steps = write_call(size, self.sampler, automaton, state, left, self.late, prior, self._draw())
-            step = yield from self._denoised(steps, lambda step: self.emit(self._canvas(step)))
+            size = min(most, path.left)
+            left = path.left - size
+            steps = write_call(
+                size, self.sampler, path.automaton, path.state, left, self.late, expected, self._draw()
+            )
+            step = yield from self._denoised(steps, show)
             self.ids += step.canvas[: step.length]
-            if step.state is None or automaton.is_final(step.state):
-                return
-            state = step.state
+            for token in step.canvas[: step.length]:
+                path.take(token)
 
-    def _prior(self, tool: ToolSpec) -> Callable[[list[int]], NDArray[np.float32] | None]:
+    def _prior(self, tool: ToolSpec) -> Prior:
         """In free strings words of the conversation are preferred; given the arguments written so far."""
         tokenizer = self.c.model.tokenizer
         spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
@@ -219,3 +268,19 @@ class Writing:
         show = self.c.model.tokenizer.show
         tokens = tuple(None if t == MASK else show(t) for t in step.canvas[: step.length])
         return Canvas(tokens, self.forwards)
+
+
+def steered(vocabulary: TokenVocabulary, steering: Steering, call_follows: bool) -> CallPath | None:
+    """The way that the words of a reply may go, where that is not any.
+
+    Compiled once. Raises UnsupportedSchema, and Unsayable for phrases that no reply of that length keeps to.
+    """
+    longest = min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
+    if steering.schema is not None:
+        return CallPath(vocabulary.value(steering.schema, longest), left=longest)
+    if not (steering.never or steering.required):
+        return None
+    automaton = vocabulary.reply(steering.never, steering.required, call_follows)
+    if (least := shortest(automaton)) > longest:
+        raise Unsayable(f"what is required takes {least} tokens, a reply has at most {longest}")
+    return CallPath(automaton, left=longest, longest_string=None)

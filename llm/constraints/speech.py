@@ -133,6 +133,11 @@ class Pace:
         """About how many tokens there is time for behind what is written: at least the one that ends it."""
         return max(int((self.characters - len(written.strip())) / CHARACTERS_A_TOKEN), 1)
 
+    def sentences(self, text: str) -> str:
+        """The whole sentences of a text that there is time for."""
+        ends = [match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= self.characters]
+        return text[: ends[-1]] if ends else ""
+
     def kept(self, written: str, pieces: Sequence[str]) -> int:
         """How many of the tokens with these texts may follow what is written, and the reply ends behind them.
 

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stretto.llm.constraints.call_path import LONGEST_CALL
 from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
-from stretto.llm.conversation import LONGEST_CALL
 from stretto.llm.local import LocalModel
 from stretto.llm.tokenizer import MASK
 from stretto.tools.concierge.database import Database

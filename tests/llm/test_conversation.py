@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
-from stretto.llm.causal import CallPath
+from stretto.llm.constraints.call_path import LONGEST_CALL, LONGEST_STRING, CallPath
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.conversation import LocalConversation
@@ -21,7 +21,7 @@ from stretto.llm.local import LocalModel, Sampler
 from stretto.llm.tokenizer import CALL, END, MARKS, PADS, SAY, embedded_tokenizer
 from stretto.llm.transformer import Config, Transformer
 from stretto.llm.verify import STALE, Proposal, VerifiedWriting
-from stretto.llm.writing import LONGEST_CALL, LONGEST_STRING, SAY_CANVAS
+from stretto.llm.writing import SAY_CANVAS
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from stretto.llm.causal import CallPath
+from stretto.llm.constraints.call_path import CallPath
 from stretto.llm.constraints.call_text import parse_call
 from stretto.llm.constraints.literals import FORMATS
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary, shortest
