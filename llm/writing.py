@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stretto.llm.constraints.call_path import CallPath
-from stretto.llm.constraints.call_text import parse_call
+from stretto.llm.constraints.call_text import compact_json, parse_call, parse_value
 from stretto.llm.constraints.speech import Pace, Unsayable
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary, shortest
 from stretto.llm.denoise import Pass, write_call, write_words
@@ -96,6 +96,9 @@ class Writing:
         yield from self._words(start)
         self._end_in_time(start)
         self.text = self.c.decode(self.ids[start:])
+        if self.steering.schema is not None:
+            self.text = compact_json(parse_value(self.text, self.steering.schema))
+            self.emit(Settled(self.text))
         self.segments.append(Segment("say", tuple(head), tuple(self.ids[start:])))
         return self.ids[-1] == CALL
 
@@ -131,6 +134,8 @@ class Writing:
 
     def _settle(self, ids: list[int]) -> None:
         """Hand out the words that no later pass changes: where the time is short, whole sentences."""
+        if self.steering.schema is not None:
+            return  # JSON is told when it is whole
         text = self.c.decode(ids)
         if self.pace is not None:
             text = self.pace.sentences(text)
@@ -211,7 +216,7 @@ class Writing:
         )
 
     def _automaton(self, tool: ToolSpec) -> TokenAutomaton:
-        return self.c.model.vocabulary.compile(tool.parameters)
+        return self.c.model.vocabulary.compile(tool.parameters, spans=self.c.words(self.text))
 
     def _under(
         self, start: int, path: CallPath, most: int, prior: Prior, show: Callable[[Pass], None]

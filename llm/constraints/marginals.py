@@ -90,6 +90,6 @@ def shares(ways: Lattice, tokens: NDArray[np.int64], reach: int) -> NDArray[np.f
         row *= behind.take(target)
         behind = np.bincount(source, row, automaton.states)
     mine = ways.scores.of(tokens).take(automaton.token_class, axis=1)
-    found = np.einsum("be,be->b", steps, mine)
+    found: NDArray[np.float64] = np.einsum("be,be->b", steps, mine)
     found[ways.held >= 0] = 1.0
     return np.asarray(np.minimum(found, 1.0), dtype=np.float64)

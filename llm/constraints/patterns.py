@@ -157,16 +157,18 @@ class _Parser:
         return sequence(*parts)
 
     def _repeated(self, part: Fragment) -> Fragment:
-        low: int = 1
-        high: int | None = 1
-        for sign, times in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
-            if self._take(sign):
-                low, high = times
-                break
-        else:
-            if not self._take("{"):
-                return part
+        low: int
+        high: int | None
+        if self._take("{"):
             low, high = self._counts()
+        elif self._take("*"):
+            low, high = 0, None
+        elif self._take("+"):
+            low, high = 1, None
+        elif self._take("?"):
+            low, high = 0, 1
+        else:
+            return part
         self._take("?")  # lazy: the language is the same
         if self._at < len(self._text) and self._text[self._at] in "*+?{":
             raise self._wrong("nothing to repeat")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from .automaton import ByteAutomaton
 
 TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
 _OF_TYPE = {
@@ -58,6 +60,8 @@ class Place:
     """Inside one of several alternatives. Which one was written is not known when a call is read: there the
     space that opens a free text tells it from all others, which have none at their beginning."""
     parts: Iterator[int] = field(default_factory=itertools.count)
+    spans: Callable[[], ByteAutomaton | None] = lambda: None
+    """What strings that take only words of the conversation are, None where nothing was said."""
 
     def at(self, *steps: object) -> Place:
         return replace(self, path=self.path + "".join(f"/{step}" for step in steps), depth=self.depth + 1)

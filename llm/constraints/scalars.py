@@ -11,6 +11,7 @@ from .literals import CHARACTER, FORMATS, integer, number, quoted, string
 from .patterns import PatternError, pattern_automaton
 from .place import Place, bounds, kinds_of
 from .products import complement, intersection, part
+from .spans import KEYWORD
 
 WIDEST = 10**30
 """A bound of a number beyond this, either way, is none."""
@@ -20,6 +21,8 @@ _NO_SPACE = complement(determinise(sequence(text('" '), repeat(one_of(mask_of((0
 
 def text_value(schema: Mapping[str, Any], place: Place) -> Fragment:
     """A string: in a format, with a pattern, or free text of some length. Raises UnsupportedSchema."""
+    if schema.get(KEYWORD, False) is not False:
+        return _spoken(schema, place)
     form = schema.get("format")
     if form is not None:
         if not isinstance(form, str) or form not in FORMATS:
@@ -33,6 +36,21 @@ def text_value(schema: Mapping[str, Any], place: Place) -> Fragment:
         return _matching(schema, place)
     low, high = bounds(schema, "minLength", "maxLength", 1, place.limits.counted_characters, place)
     return string(low, high)
+
+
+def _spoken(schema: Mapping[str, Any], place: Place) -> Fragment:
+    """A stretch of the conversation; free text where nothing was said yet."""
+    if schema[KEYWORD] is not True:
+        raise place.wrong(f"{KEYWORD} is {schema[KEYWORD]!r}", "use true or false")
+    if beside := {"pattern", "format"} & schema.keys():
+        raise place.wrong(f"{', '.join(sorted(beside))} beside {KEYWORD}", "leave one of them out")
+    low, high = bounds(schema, "minLength", "maxLength", 1, place.limits.counted_characters, place)
+    spans = place.spans()
+    if spans is not None and {"minLength", "maxLength"} & schema.keys():
+        counted = determinise(string(low, high), place.limits.max_states)
+        spans = intersection(spans, counted, place.limits.max_states)
+    # Words that are all too short or too long are none.
+    return string(low, high) if spans is None or not spans.accepting.any() else part(spans)
 
 
 def _matching(schema: Mapping[str, Any], place: Place) -> Fragment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -15,6 +16,7 @@ from .literals import BOOLEAN, NULL, constant
 from .patterns import PatternError, pattern_automaton
 from .place import TYPES, Limits, Place, UnsupportedSchema, bounds, kinds_of
 from .scalars import numeric_value, text_value
+from .spans import span_strings
 from .structures import free, items, listed, mapping
 
 __all__ = ["Limits", "UnsupportedSchema", "byte_automaton", "value_automaton"]
@@ -48,13 +50,17 @@ _UNSUPPORTED = {
 }  # fmt: skip
 
 
-def byte_automaton(schema: Mapping[str, Any], limits: Limits | None = None) -> ByteAutomaton:
+def byte_automaton(
+    schema: Mapping[str, Any], limits: Limits | None = None, said: Sequence[str] = ()
+) -> ByteAutomaton:
     """The automaton of the canonical texts ``{...}`` that fit the schema of a tool's arguments.
 
-    An object without `properties` at the top takes no arguments. Raises UnsupportedSchema.
+    An object without `properties` at the top takes no arguments. `said`: the texts of the conversation, for
+    strings that are stretches of it ("x-spans-only"); these are free where nothing was said. Raises
+    UnsupportedSchema.
     """
     limits = limits or Limits()
-    place = Place(schema, limits)
+    place = Place(schema, limits, spans=cache(lambda: span_strings(said, limits.max_states)))
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise place.wrong(
             "the arguments of a tool are not an object", 'use {"type": "object", "properties": …}'

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .atoms import Atoms, atoms_of, expand
 from .automaton import ByteAutomaton
 from .schema import Limits, UnsupportedSchema, byte_automaton, value_automaton
+from .spans import KEYWORD
 from .speech import reply_language
 
 Ints = NDArray[np.int64]
@@ -200,15 +201,23 @@ class TokenVocabulary:
         self._ids = np.array([token for here in ids for token in here], dtype=np.int64)
 
     def compile(
-        self, schema: Mapping[str, Any], limits: Limits | None = None, longest: int | None = None
+        self,
+        schema: Mapping[str, Any],
+        limits: Limits | None = None,
+        longest: int | None = None,
+        spans: Sequence[str] = (),
     ) -> TokenAutomaton:
         """The automaton of a tool's arguments, from the cache where it is there.
 
-        Raises UnsupportedSchema, also where the shortest arguments take more than `longest` tokens.
+        `spans`: the texts of the conversation, which matter only to a schema with "x-spans-only" strings; see
+        `byte_automaton`. Raises UnsupportedSchema, also where the shortest arguments take more than `longest`
+        tokens.
         """
         limits = limits or Limits()
+        key = _key(schema)
+        said = tuple(spans) if f'"{KEYWORD}"' in key else ()
         made = self._remembered(
-            ("call", _key(schema), limits), lambda: self.automaton(byte_automaton(schema, limits))
+            ("call", key, limits, said), lambda: self.automaton(byte_automaton(schema, limits, said))
         )
         return _within(made, longest, "call")
 

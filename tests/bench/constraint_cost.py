@@ -111,10 +111,10 @@ def main() -> None:
         return {
             "states": automaton.states,
             "edges": len(automaton.source),
-            "best_path_ms": best,
-            "marginals_ms": sure,
-            "together_ms": both,
-            "of_forward": both / pass_ms,
+            "best_path_ms": round(best, 2),
+            "marginals_ms": round(sure, 2),
+            "together_ms": round(both, 2),
+            "of_forward": round(both / pass_ms, 4),
         }
 
     rows = {name: row(automaton, log_probs) for name, automaton in automata.items()}

@@ -79,12 +79,14 @@ def test_a_reply_of_a_schema_is_a_value_of_it(model: LocalModel) -> None:
             "properties": {"day": {"enum": ["Monday", "Friday"]}, "people": {"type": "integer"}},
             "required": ["day"],
         },
+        {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}}, "required": ["name"]},
         {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
         {"type": "string", "pattern": "^[A-Z]{3}$"},
     ]
     for schema in schemas:
-        draft, _ = written(model, Steering(schema=schema))
+        draft, settled = written(model, Steering(schema=schema))
         jsonschema.validate(json.loads(draft.text), schema)
+        assert settled == [draft.text]
 
 
 def test_no_more_tokens_than_are_asked_for(model: LocalModel) -> None:

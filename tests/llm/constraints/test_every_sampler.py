@@ -195,6 +195,8 @@ def check(schema: dict[str, Any], name: str, seed: int, sharp: float, room: int)
     validator = Draft202012Validator(schema, format_checker=CHECKER)
     longest = shortest(automaton) + room
     for sampler, passes in product(SAMPLERS, (1, 2, 4)):
+        if sampler == "causal" and passes > 1:  # it makes one for each token
+            continue
         generator = torch.Generator().manual_seed(seed)
 
         def scores(places: int, generator: torch.Generator = generator) -> Tensor:
