@@ -22,6 +22,7 @@ class CausalWriting(Writing):
             yield from self._along(start, self.words_path, unprejudiced)
             return
         banned = no_words(bool(self.tools))
+        self.ids += self.old[len(self.ids) : self.pinned]
         while True:
             row = yield from self.next_logits()
             self.cut = self._full(start) or self.late()

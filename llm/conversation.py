@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from stretto.llm.choosing import Mark, alternatives, choosing
 from stretto.llm.constraints.call_path import LONGEST_CALL
 from stretto.llm.engine import Forward, Job, Priority, Request
 from stretto.llm.format import (
@@ -23,6 +24,7 @@ from stretto.llm.format import (
     tool_segment,
     user_segment,
 )
+from stretto.llm.infill import Gap, Infilled, compiled, infilled, infilling
 from stretto.llm.language_model import (
     AUTO,
     FREE,
@@ -36,7 +38,7 @@ from stretto.llm.language_model import (
     ToolSpec,
     TurnSignal,
 )
-from stretto.llm.samplers import EFFORT
+from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT
 from stretto.llm.tokenizer import CALL, END, SAY
 from stretto.llm.writing import CALL_CANVAS, LONGEST_REPLY, LONGEST_TURN, steered
 from torch import Tensor
@@ -171,10 +173,13 @@ class LocalConversation:
         deadline_ms: float | None = None,
         revise: Draft | None = None,
         steering: Steering = FREE,
+        pinned: str = "",
     ) -> AsyncIterator[Canvas | Settled | Draft]:
-        """Write a turn; see `Conversation.draft`. Only the sampler "verified" makes use of `revise`.
+        """Write a turn; see `Conversation.draft`.
 
-        Raises Busy where the engine has too many requests. Left early, it takes part in no further pass.
+        `pinned`: the beginning of the revised draft's words that was spoken: it stays. Raises Busy where the
+        engine has too many requests, ValueError for what is pinned and not of the draft, or steered to
+        something that cannot be. Left early, it takes part in no further pass.
         """
         async with self._busy:
             self._check()
@@ -186,7 +191,8 @@ class LocalConversation:
                 tools, _ = self.callable()
                 await asyncio.to_thread(steered, self.model.vocabulary, steering, bool(tools))
             shown = _Shown()
-            writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, steering)
+            spoken = self._pinned(old, pinned, steering) if pinned else 0
+            writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, spoken, steering)
             self._stop_ahead()
             self._request = self.model.engine.submit(writing.turn(), self._priority)
             done = asyncio.wrap_future(self._request.future)
@@ -208,6 +214,42 @@ class LocalConversation:
                 tuple(s.ids for s in writing.segments),
                 writing.cut,
             )
+
+    def _pinned(self, old: list[int], spoken: str, steering: Steering) -> int:
+        """How many tokens of a draft hold what was spoken of it."""
+        if steering.never or steering.required or steering.schema is not None:
+            raise ValueError("what was spoken cannot be steered any more; pin it or steer the reply")
+        for count in range(1, len(old) + 1):
+            if self.decode(old[1:count]).startswith(spoken.strip()):
+                return count
+        raise ValueError(f"{spoken[:40]!r} is not how the draft begins that is revised")
+
+    async def choose(
+        self, options: Sequence[str], mark: Mark = "say", begun: str = "", whole: bool = True
+    ) -> list[float]:
+        """How likely each of some texts is to come next, among them alone, in one forward.
+
+        They stand behind `begun`, which stands behind the mark of words ("say": what would the agent say) or
+        of a call ("call": which tool). `whole`: a text is all that is said, or the whole name of a tool; else
+        more may follow it. Raises ValueError for fewer than two options, or two that are the same tokens.
+        """
+        async with self._busy:
+            self._check()
+            self._stop_ahead()
+            start, branches = alternatives(self.model.tokenizer, options, mark, begun, whole)
+            job = choosing(self.cache, self.prompt() + start, branches)
+            return await self.model.engine.run(job, self._priority)
+
+    async def infill(self, template: Sequence[str | Gap], effort: Effort = "medium") -> Infilled:
+        """Have the gaps of a reply filled in, of which the rest is given; see `stretto.llm.infill`."""
+        async with self._busy:
+            self._check()
+            self._stop_ahead()
+            automaton = await asyncio.to_thread(compiled, self.model.vocabulary, tuple(template))
+            sampler = CANVAS_SAMPLERS["threshold"](EFFORT[effort])
+            job = infilling(self.cache, [*self.prompt(), SAY], automaton, sampler)
+            ids, forwards = await self.model.engine.run(job, self._priority)
+            return infilled(self.decode(ids), template, forwards)
 
     def prioritise(self, due: bool) -> None:
         """Whether someone waits for what is written; see `Prioritised`."""

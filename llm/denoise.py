@@ -11,7 +11,7 @@ canvas, with no open place up to its end, is returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
-from stretto.llm.samplers.sampler import Proposal, Sampler, State, finish
+from stretto.llm.samplers.sampler import Proposal, Sampler, State, finish, read
 from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
 from torch import Tensor
 
 TERMINATORS = (END, CALL)
+STILL, STRONGLY, AGREEING = 0.5, 0.1, 3
+"""A token of an old reply stays that is so likely; one so unlikely is a strong disagreement, behind which
+only runs of so many stay."""
 
 Draw = Callable[[Tensor], Tensor]
 """Scores of a canvas (n, vocab) -> scores whose likeliest tokens are drawn by chance."""
@@ -66,11 +69,24 @@ def write_words(
     late: Callable[[], bool] = lambda: False,
     call_allowed: bool = True,
     draw: Draw | None = None,
+    old: Sequence[int] = (),
+    pinned: int = 0,
 ) -> Generator[Pass, Tensor, Pass]:
-    """Denoise a reply. `late`: the deadline has come, the next pass is the last one."""
+    """Denoise a reply. `late`: the deadline has come, the next pass is the last one.
+
+    `old`: what stood there for an earlier version of the dialogue. One pass scores it under the new one, and
+    what has become doubtful is open again; the first `pinned` of its tokens stay in any case.
+    """
     banned = [i for i in range(len(MARKS)) if i != END and i not in PADS and not (i == CALL and call_allowed)]
     state = sampler.initialize(1, size, MASK)
-    for count in range(1, sampler.passes + 1):
+    spent = 0
+    if old:
+        state = replace(state, canvas=torch.tensor([_padded(old, size)]))
+        scores = yield _pass(state)
+        state, spent = _doubted(state, scores, pinned), 1
+        if (step := _pass(state)).done:
+            return step
+    for count in range(1 + spent, sampler.passes + 1 + spent):
         scores = (yield _pass(state)).clone()
         scores[:, banned] = -torch.inf
         scores[0, list(PADS)] = -torch.inf
@@ -78,12 +94,42 @@ def write_words(
         proposal = sampler.propose(scores[None], state, drawn)
         end = end_of(state.canvas[0].tolist())
         within = _up_to(size if end is None else end, size)
-        if count == sampler.passes or late():
+        if count == sampler.passes + spent or late():
             return _pass(_ended(finish(state, proposal, within)))
         state = _worded(state, proposal, sampler.accept(proposal, state, within))
         if (step := _pass(state)).done:
             return step
     raise AssertionError("the last pass commits all that is open")
+
+
+def _padded(old: Sequence[int], size: int) -> list[int]:
+    """A reply as it stands on a canvas: behind its end the cycle of pads."""
+    body = list(old[:size])
+    return body + [PADS[n % len(PADS)] for n in range(size - len(body))]
+
+
+def _doubted(state: State, scores: Tensor, pinned: int) -> State:
+    """The old reply with its doubtful tokens open again.
+
+    A token stays that is as likely as not where it stands: up to the first strong disagreement, and behind it
+    in runs of AGREEING that all are.
+    """
+    old = state.canvas[0].tolist()
+    end = end_of(old)
+    length = len(old) if end is None else end + 1
+    kept = read(scores[None], state).kept[0].tolist()[:length]
+    likely = [place < pinned or share >= STILL for place, share in enumerate(kept)]
+    first = next((place for place, share in enumerate(kept) if place >= pinned and share < STRONGLY), length)
+    canvas, run = [MASK] * len(old), 0
+    for place in range(length):
+        run = run + 1 if likely[place] else 0
+        if place < first and likely[place]:
+            canvas[place] = old[place]
+        elif run >= AGREEING:
+            canvas[place - run + 1 : place + 1] = old[place - run + 1 : place + 1]
+    spoken = torch.arange(len(old))[None] < pinned
+    never_again = torch.where(spoken, torch.iinfo(torch.long).max, state.reopened)
+    return replace(state, canvas=torch.tensor([canvas]), reopened=never_again)
 
 
 def _ended(state: State) -> State:

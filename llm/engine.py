@@ -58,6 +58,14 @@ class Forward:
     canvas: list[int] | None = None
     start: int | None = None
     before: Tensor | None = None
+    branches: Sequence[Sequence[int]] = ()
+    """In place of a canvas: ways on that are looked along causally, each by itself; their scores are told one
+    after the other."""
+
+    @property
+    def beside(self) -> int:
+        """Tokens that are not read."""
+        return len(self.canvas or ()) + sum(map(len, self.branches))
 
 
 @dataclass(frozen=True)
@@ -256,7 +264,7 @@ class Engine:
         wanted = request.forward
         assert wanted is not None
         fresh = max(wanted.count, len(wanted.ids) - wanted.cache.common(wanted.ids))
-        return min(fresh, self.limits.prefill) + len(wanted.canvas or ())
+        return min(fresh, self.limits.prefill) + wanted.beside
 
     def _step(self, due: list[Request[Any]]) -> None:
         """One pass for these; where it fails, one for each, so that only who is at fault gets the error."""
@@ -301,6 +309,8 @@ class Engine:
         piece = self.limits.ahead if ahead else self.limits.prefill
         if len(fresh) - wanted.count > piece and (ahead or not alone):
             return self.model.row(cache, fresh[:piece]), False
+        if wanted.branches:
+            return self.model.branches(cache, fresh, wanted.branches), True
         start = len(ids) if wanted.start is None else wanted.start
         belief = None
         if wanted.before is not None and wanted.canvas is not None and self.model.config.self_conditioning:

@@ -94,15 +94,16 @@ class LocalModel:
         deadline: float | None,
         emit: Emit,
         revise: Sequence[int],
+        pinned: int,
         steering: Steering,
     ) -> Writing:
         """What writes a turn, by this model's sampler."""
         if self.sampler == "verified":
-            return VerifiedWriting(conversation, budget, deadline, emit, revise, steering=steering)
+            return VerifiedWriting(conversation, budget, deadline, emit, revise, pinned, None, steering)
         if self.sampler == "causal":
-            return CausalWriting(conversation, budget, deadline, emit, steering=steering)
+            return CausalWriting(conversation, budget, deadline, emit, revise, pinned, None, steering)
         sampler = CANVAS_SAMPLERS[self.sampler](budget)
-        return Writing(conversation, budget, deadline, emit, (), sampler, steering)
+        return Writing(conversation, budget, deadline, emit, revise, pinned, sampler, steering)
 
     def close(self) -> None:
         """Stop the engine's thread; a pass that runs is finished first."""

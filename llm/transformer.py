@@ -318,6 +318,28 @@ class Transformer(nn.Module):
         positions = [*range(begin, end), *range(first, first + n)]
         return Row(cache, [*tokens, *canvas], positions, k, sees, belief)
 
+    def branches(self, cache: KVCache, tokens: list[int], branches: Sequence[Sequence[int]]) -> Row:
+        """A dialogue's share of a pass: reads tokens, and looks behind them along each branch, causally.
+
+        Branches see nothing of each other, and nothing of them stays.
+        """
+        begin, end = cache.length, cache.length + len(tokens)
+        ids, positions = list(tokens), list(range(begin, end))
+        for branch in branches:
+            ids += branch
+            positions += range(end, end + len(branch))
+        k = len(tokens)
+        sees = torch.zeros(len(ids), begin + len(ids), dtype=torch.bool, device=self.device)
+        sees[:, :end] = True
+        sees[:k, :end].tril_(begin)
+        at = k
+        for branch in branches:
+            own = slice(at, at + len(branch))
+            sees[own, begin + at : begin + own.stop] = True
+            sees[own, begin + at : begin + own.stop].tril_()
+            at = own.stop
+        return Row(cache, ids, positions, k, sees)
+
     def _causal(self, count: int, length: int) -> Tensor | None:
         """What `count` tokens behind `length` others see when they are read; None: all there is."""
         if count == 1:

@@ -89,7 +89,7 @@ class VerifiedWriting(Writing):
         draft has behind it.
         """
         tokens = _up_to_the_end(self.old[len(self.ids) :])
-        while tokens and stays(row, tokens[0]):
+        while tokens and (len(self.ids) < self.pinned or stays(row, tokens[0])):
             self.ids.append(tokens.pop(0))
             row = self._rows[len(self.ids)]  # type: ignore[index]
         return row, Proposal(tokens, [1.0] * len(tokens))

@@ -49,12 +49,15 @@ class Writing:
         deadline: float | None,
         emit: Emit,
         revise: Sequence[int] = (),
+        pinned: int = 0,
         sampler: Sampler | None = None,
         steering: Steering = FREE,
     ) -> None:
         self.c, self.budget, self.deadline, self.emit = conversation, budget, deadline, emit
         self.old = list(revise)
         """Tokens of a draft made for an earlier version of what was heard."""
+        self.pinned = pinned
+        """How many of them stay, whatever was heard since: they were spoken."""
         self.sampler, self.steering = sampler, steering
         self.longest = min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
         self.pace = Pace(steering.most_seconds) if steering.most_seconds is not None else None
@@ -81,6 +84,10 @@ class Writing:
     def turn(self) -> Job[None]:
         """Write the whole turn."""
         logits = yield from self.next_logits()
+        if self.pinned:
+            self.must_call = False
+            logits = logits.clone()
+            logits[SAY] = torch.inf
         speak = not self.tools or (not self.must_call and bool(logits[SAY] >= logits[CALL]))
         self.ids.append(SAY if speak else CALL)
         more = True
@@ -116,7 +123,11 @@ class Writing:
         while True:
             yield from self.next_logits()
             size = min(SAY_CANVAS, self.longest - (len(self.ids) - start))
-            steps = write_words(size, self.sampler, self.late, bool(self.tools), self._draw())
+            old = self._stale(start)
+            pinned = max(min(self.pinned - len(self.ids), size), 0)
+            steps = write_words(
+                size, self.sampler, self.late, bool(self.tools), self._draw(), old[:size], pinned
+            )
             step = yield from self._denoised(steps, show)
             self.ids += takewhile(lambda t: t != MASK, step.canvas[: step.length])
             closed = self.ids[-1] in (END, CALL)
@@ -125,6 +136,14 @@ class Writing:
                 closed = self.cut = True
             if closed:
                 return
+
+    def _stale(self, start: int) -> list[int]:
+        """What is left of the words of an old draft behind those that are written, which begin alike."""
+        if not self.old or self.old[0] != SAY or self.old[: len(self.ids)] != self.ids:
+            return []
+        words = self.old[len(self.ids) :]
+        end = next((n for n, token in enumerate(words) if token in (END, CALL)), len(words) - 1)
+        return words[: end + 1]
 
     def _full(self, start: int) -> bool:
         """Whether only the end mark of the words has room."""

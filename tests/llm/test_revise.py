@@ -9,8 +9,13 @@ import pytest
 import torch
 from stretto.llm.checkpoint import EMBEDDED, load
 from stretto.llm.conversation import LocalConversation
-from stretto.llm.language_model import Draft, last_draft
-from stretto.llm.local import LocalModel
+from stretto.llm.denoise import Pass, write_words
+from stretto.llm.format import say_segment
+from stretto.llm.language_model import Draft, Steering, last_draft
+from stretto.llm.local import SAMPLERS, LocalModel, Sampler
+from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT, CanvasSampler
+from stretto.llm.tokenizer import END, PADS, embedded_tokenizer
+from stretto.llm.transformer import Config, Transformer
 from stretto.tools.tool import ToolSpec, tool
 
 
@@ -93,3 +98,66 @@ def test_a_draft_that_has_nothing_to_do_with_it_changes_nothing(exact: LocalMode
                 assert revised.forwards <= fresh.forwards + 1
 
     asyncio.run(work())
+
+
+def tiny(sampler: Sampler) -> LocalModel:
+    torch.manual_seed(0)
+    config = Config(
+        embedded_tokenizer().size, layers=2, width=32, heads=2, kv_heads=1, head_width=16, hidden=48
+    )
+    model = Transformer(config).eval().requires_grad_(False)
+    model.embed_tokens.weight.mul_(12.0)
+    return LocalModel(model=model, context=256, sampler=sampler)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_was_spoken_of_a_draft_stays(sampler: Sampler) -> None:
+    model = tiny(sampler)
+
+    async def work() -> None:
+        conversation = model.open("Be brief.", [])
+        text, spoken = "Your table is booked for nine in the evening.", "Your table"
+        old = Draft(text, segments=(say_segment(model.tokenizer, text).ids,))
+        await conversation.hear("Something else entirely, if you please")
+        items = [i async for i in conversation.draft("medium", revise=old, pinned=spoken)]
+        assert isinstance(items[-1], Draft) and items[-1].text.startswith(spoken)
+        fresh = await last_draft(conversation, "medium")
+        assert not fresh.text.startswith(spoken), "or nothing was pinned"
+        with pytest.raises(ValueError, match="not how the draft begins"):
+            _ = [i async for i in conversation.draft(revise=old, pinned="Nothing of the kind.")]
+        with pytest.raises(ValueError, match="steer"):
+            never = Steering(never=("a",))
+            _ = [i async for i in conversation.draft(revise=old, pinned=spoken, steering=never)]
+
+    asyncio.run(work())
+    model.close()
+
+
+@pytest.mark.parametrize("sampler", ["threshold", "entropy", "remasking", "fixed"])
+def test_a_canvas_that_is_still_right_takes_one_pass_and_one_that_is_not_is_denoised(
+    sampler: CanvasSampler,
+) -> None:
+    reply, size, vocab = [30, 31, 32, 33, 34, END], 16, 60
+    right = [*reply, *(PADS[n % len(PADS)] for n in range(size - len(reply)))]
+    scores = torch.full((size, vocab), -10.0)
+    scores[range(size), right] = 10.0
+
+    def written(old: list[int], pinned: int = 0) -> tuple[Pass, int]:
+        steps = write_words(size, CANVAS_SAMPLERS[sampler](EFFORT["medium"]), old=old, pinned=pinned)
+        next(steps)
+        for count in range(1, 20):
+            try:
+                steps.send(scores.clone())
+            except StopIteration as end:
+                return end.value, count
+        raise AssertionError("it goes on and on")
+
+    for old, pinned, expected in (
+        (reply, 0, reply),
+        ([30, 31, 50, 33, 34, END], 0, reply),
+        ([50, END], 0, reply),
+        ([50, 51, 52, 53], 2, [50, 51, *reply[2:]]),
+    ):
+        step, count = written(old, pinned)
+        assert list(step.canvas[: step.length]) == expected
+        assert (count == 1) == (old == reply)
