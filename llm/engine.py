@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from stretto.llm.cache import CachePool, KVCache
+from stretto.llm.graphs import GraphedRows
 from stretto.llm.language_model import Busy
 from stretto.llm.transformer import Row, Transformer
 from torch import Tensor
@@ -128,6 +129,7 @@ class Engine:
 
     def __init__(self, model: Transformer, mask: int, limits: Limits | None = None) -> None:
         self.model, self.mask, self.limits = model, mask, limits or Limits()
+        self.rows = GraphedRows(model) if model.device.type == "cuda" else model.rows
         self.pool = CachePool(self.limits.cached_tokens)
         self.counts = Counts()
         self._inbox: queue.SimpleQueue[Request[Any] | None] = queue.SimpleQueue()
@@ -284,7 +286,7 @@ class Engine:
         if not rows:
             return
         try:
-            hidden = self.model.rows([row for _, row, _ in rows])
+            hidden = self.rows([row for _, row, _ in rows])
         except Exception as error:
             if len(rows) == 1:
                 rows[0][1].cache.drop()
