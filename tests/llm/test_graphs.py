@@ -10,10 +10,9 @@ from stretto.llm.graphs import GraphedRows, bucket_of
 from stretto.llm.transformer import Config, Row, Transformer
 
 SHAPE = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 48}
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
-]
+WITH_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=WITH_GPU)]
+Given = tuple[list[int], list[int], str, list[int]]
 
 
 def tiny(device: str, **options: bool) -> Transformer:
@@ -37,9 +36,7 @@ rows_of = st.lists(
 )
 
 
-def made(
-    model: Transformer, given_: tuple[list[int], list[int], str, list[int]], run: GraphedRows | None
-) -> Row:
+def made(model: Transformer, given_: Given, run: GraphedRows | None) -> Row:
     """A row behind a cache that was read in the same way."""
     before, tokens, kind, canvas = given_
     cache = model.new_cache(200)
