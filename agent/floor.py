@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 
 from stretto.agent import events, turn
 from stretto.agent.call import Call
+from stretto.agent.early import EarlyDraft
 from stretto.agent.endings import asks_for_digits
 from stretto.agent.hearing import FRAME_S, Hearing
 from stretto.agent.interruption import AgentAudible, AgentSilent, Interrupting, Interruption
@@ -47,6 +48,7 @@ class Floor:
         self._hearing = hearing
         self._turns = TurnMachine(options.turn_options())
         self._interruption = Interruption()
+        self._early = EarlyDraft(call)
         self._turn = TurnRecord(0)
         self._speech_end = 0.0
         self._reply: Reply | None = None
@@ -110,6 +112,12 @@ class Floor:
             if reply.committed:
                 reply.interrupt()
             reply = reply.after
+
+    async def draft_early(self, text: str) -> None:
+        """Draft the reply to what was heard so far, while the caller speaks; see `EarlyDraft`."""
+        wanted = text and self._call.speculation.enabled and self._call.options.respond
+        if wanted and self.tasks is not None and self.caller_speaking and not self.replying:
+            await self._early.begin(self.tasks, self._turn, text)
 
     def lead(self, options: turn.TurnOptions) -> None:
         """Take turns in another way from now on."""
@@ -324,6 +332,10 @@ class Floor:
         record.transcript_ms = self._call.ms()
         self.heard(key, text, None)
         return text
+
+    async def settle(self, text: str) -> None:
+        """The words of the turn are known: what was drafted before is ready or given up."""
+        await self._early.settle(text)
 
     def heard(self, key: Key, text: str | None, p_end: float | None) -> None:
         """The words of a revision, and what the model thinks of them."""

@@ -31,6 +31,7 @@ class Owner(Protocol):
         """The final transcript of a revision: "" for noise, None where the recogniser failed."""
         ...
 
+    async def settle(self, text: str) -> None: ...
     def heard(self, key: Key, text: str | None, p_end: float | None) -> None: ...
     def sealed(self, reply: Reply) -> None: ...
 
@@ -219,6 +220,7 @@ class Reply:
             await self._until(self._committed)
         draft: Draft | None = None
         with self._call.reporting("model", self.record):
+            await self._owner.settle(text)
             async with self._thinking():
                 signal = await self._hear(text)
             self._owner.heard(self.key, text, signal.p_end)

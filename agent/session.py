@@ -36,6 +36,8 @@ __all__ = ["Session", "SessionOptions"]
 
 LONGEST_TURN = 6000
 """Frames (2 min) of a turn whose end is told; the oldest are dropped."""
+EARLY_P_END = 0.5
+"""How probable the end of the turn must be for a reply to be drafted while the caller still speaks."""
 STALL_S = 0.3
 """Without a frame for so long, time is taken from the clock and the caller counts as silent."""
 
@@ -383,8 +385,11 @@ class Session:
             with self._call.reporting("model"):
                 async with self._call.model, asyncio.timeout(self.options.model_timeout_s):
                     partial = self._partial
-                    if partial is not None and self._floor.caller_speaking and not self._floor.replying:
-                        await self._call.conversation.hear(partial.stable, partial.tentative)
+                    if partial is None or not self._floor.caller_speaking or self._floor.replying:
+                        continue
+                    signal = await self._call.conversation.hear(partial.stable, partial.tentative)
+                if signal.p_end >= EARLY_P_END and partial is self._partial:
+                    await self._floor.draft_early(f"{partial.stable} {partial.tentative}".strip())
 
     # ------------------------------------------------------------------ time and audio
 

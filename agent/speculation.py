@@ -73,6 +73,15 @@ class Speculation:
         old = self.finished
         return old.draft if old is not None and old.key[0] == key[0] else None
 
+    def early(self, key: Key, text: str, draft: Draft) -> None:
+        """A draft for `text` was finished while the caller still spoke."""
+        self.finished = Speculative(key, text, draft)
+
+    def answers(self, turn: int, text: str) -> bool:
+        """A finished draft of this turn answers these words already."""
+        old = self.finished
+        return old is not None and old.key[0] == turn and old.text is not None and same_words(old.text, text)
+
     def drafted(self, key: Key, draft: Draft) -> bool:
         """A draft for `key` is finished; False if it is stale and must not be used."""
         if not self.is_current(key):

@@ -185,7 +185,7 @@ class ScriptedConversation:
             await asyncio.sleep(0.01)
             self.words = f"{stable} {tentative}".strip()
             self.log.append(("hear", self.words))
-            return TurnSignal(self._owner.p_end, 0.5, 0.5)
+            return TurnSignal(self._owner.p_end_of_partial if tentative else self._owner.p_end, 0.5, 0.5)
         finally:
             self._busy = False
 
@@ -243,6 +243,8 @@ class ScriptedModel:
     replies: list[Any]
     pass_s: float = 0.02
     p_end: float = 0.9
+    p_end_of_partial: float = 0.1
+    """Of words that the recogniser may still change: above a half, a reply is drafted while they are said."""
     drafts: int = 0
     revised: list[tuple[str, str]] = field(default_factory=list)
     by_words: dict[str, Any] = field(default_factory=dict)
