@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from stretto.agent.simulate import simulate
-from stretto.llm.local import LocalModel
+from stretto.llm.local import SAMPLERS, LocalModel
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1001, help="first seed")
     parser.add_argument("--model")
     parser.add_argument("--effort", default="medium")
-    parser.add_argument("--sampler", default="verified", choices=("threshold", "verified", "causal"))
+    parser.add_argument("--sampler", default="verified", choices=SAMPLERS)
     parser.add_argument("--show", type=int, default=0, help="print so many transcripts of failed calls")
     parser.add_argument("--out")
     args = parser.parse_args()
