@@ -144,6 +144,8 @@ def compare(setup: Setup) -> list[LlamaRow | Skipped]:
                 for name in sorted(ways, reverse=run % 2 == 1):
                     greedy = ways[name](prompt, REPLY)
                     found[name] += [greedy] if run else []
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        return [Skipped(NAME, f"{error} (try another version of llama-cpp-python)")]
     finally:
         engine.close()
     return list(_rows(found["ours"], found["theirs"]))
