@@ -23,7 +23,7 @@ ABOUT = {
     "forward": "a pass against the bare matrix products of its shapes",
     "constraints": "keeping a call to its schema, against the pass over its canvas",
     "revise": "a draft revised when the last words change, against a fresh one",
-    "dlmserve": "the full-attention loop against dlmserve's, tiny random LLaDA weights",
+    "dlmserve": "the full-attention loop against dlmserve's, tiny random LLaDA weights; ratio of a pass",
     "llama.cpp": "the causal mode against llama.cpp, the same weights and precision",
 }
 

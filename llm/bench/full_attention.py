@@ -4,7 +4,8 @@ The weights are random, written and loaded in LLaDA's format; both loops call th
 differs is the loops. `fixed`: both commit the same number of the surest places a pass (in float32 the same
 tokens; in half precision theirs sorts rounded probabilities). `threshold` and LocalLeap commit more where the
 model is sure, within as many passes: the head is scaled so that it is sure of some places, but how many
-passes that saves says nothing of a trained model; ms a pass does.
+passes that saves is up to random weights and to the most that is allowed. So `ratio` is that of a pass, and
+throughput is given where both make as many.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ DESCRIBED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class LoopRow:
-    """So many sequences written at once. `tokens_per_s`: ours, of all of them together. `same`: share of the
-    tokens that both wrote alike."""
+    """So many sequences written at once. `ratio`: of ms a pass. `tokens_per_s`: ours, of all of them together;
+    None where the passes are not alike. `same`: share of the tokens that both wrote alike."""
 
     name: str
     sampler: str
@@ -65,8 +66,8 @@ class LoopRow:
     ours_ms: float
     dlmserve_ms: float
     ratio: float
-    tokens_per_s: float
-    dlmserve_tokens_per_s: float
+    tokens_per_s: float | None
+    dlmserve_tokens_per_s: float | None
     forwards: int
     dlmserve_forwards: int
     same: float
@@ -209,7 +210,9 @@ def _row(
     same = float((ours.tokens == theirs.tokens)[:, PROMPT:].float().mean())
     return LoopRow(
         NAME, f"{name} / {'LocalLeap' if leaps else 'its schedule'}", len(prompts),
-        rounded(ms["ours"]), rounded(ms["theirs"]), rounded(ms["ours"] / ms["theirs"]),
-        rounded(tokens * 1000 / ms["ours"]), rounded(tokens * 1000 / ms["theirs"]),
+        rounded(ms["ours"]), rounded(ms["theirs"]), 
+        rounded(ms["ours"] / ours.forwards / (ms["theirs"] / theirs.forwards)),
+        None if leaps else rounded(tokens * 1000 / ms["ours"]),
+        None if leaps else rounded(tokens * 1000 / ms["theirs"]),
         ours.forwards, theirs.forwards, round(same, 3),
     )  # fmt: skip

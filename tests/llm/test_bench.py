@@ -169,6 +169,17 @@ def test_dlmserve_writes_the_same(llada: Any) -> None:
     assert mine.forwards == theirs.forwards == full_attention.STEPS
 
 
+@pytest.mark.skipif(full_attention.why_not() is not None, reason="dlmserve is not installed")
+def test_throughput_is_given_where_the_passes_are_alike(setup: Setup) -> None:
+    fixed, adaptive = full_attention.compare(replace(setup, batches=(1,)))
+    assert isinstance(fixed, full_attention.LoopRow) and isinstance(adaptive, full_attention.LoopRow)
+    assert fixed.forwards == fixed.dlmserve_forwards and fixed.same == 1.0
+    assert fixed.tokens_per_s is not None and adaptive.tokens_per_s is None
+    assert adaptive.ratio == pytest.approx(
+        adaptive.ours_ms / adaptive.forwards / (adaptive.dlmserve_ms / adaptive.dlmserve_forwards), rel=0.02
+    )
+
+
 @pytest.mark.parametrize(
     ("comparison", "package"), [(full_attention, "dlmserve"), (llama, "llama-cpp-python")]
 )
