@@ -57,7 +57,7 @@ DESCRIBED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class LoopRow:
-    """So many sequences written at once. `ratio`: of ms a pass. `tokens_per_s`: ours, of all of them together;
+    """So many sequences written at once. `ratio`: of ms a pass. `tokens_per_s`: ours, of all together;
     None where the passes are not alike. `same`: share of the tokens that both wrote alike."""
 
     name: str
