@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from stretto.llm import generate
+from stretto.llm.bench import command as bench
 from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT
 from stretto.llm.serve import command as serve
 from stretto.llm.train.presets import PRESETS, PresetError
@@ -87,6 +88,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export.set_defaults(run=run_export)
     serve.register(commands)
     generate.register(commands)
+    bench.register(commands)
 
 
 def _add_replay_flags(parser: argparse.ArgumentParser) -> None:
