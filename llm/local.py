@@ -15,6 +15,7 @@ from stretto.llm.constraints.tokens import TokenVocabulary
 from stretto.llm.conversation import LocalConversation
 from stretto.llm.engine import Engine, Limits
 from stretto.llm.language_model import AUTO, Steering, ToolChoice, ToolSpec
+from stretto.llm.packed import pack
 from stretto.llm.samplers import CANVAS_SAMPLERS, Budget
 from stretto.llm.spans import Pieces
 from stretto.llm.tokenizer import CALL, END, MASK, PADS, Tokenizer, embedded_tokenizer
@@ -51,7 +52,7 @@ class LocalModel:
         device = find_device(device)
         torch.set_num_threads(threads)
         if model is None:
-            model = load(folder or EMBEDDED, device, fast_dtype(device))
+            model = pack(load(folder or EMBEDDED, device, fast_dtype(device)))
         self.transformer = model.requires_grad_(False)
         self.tokenizer = tokenizer or embedded_tokenizer()
         if (vocab := self.transformer.config.vocab) != self.tokenizer.size:

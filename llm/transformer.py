@@ -124,6 +124,8 @@ class Attention(nn.Module):
     def __init__(self, c: Config) -> None:
         super().__init__()
         self.c = c
+        self.qkv_proj: nn.Module | None = None
+        """All three at once, in packed models."""
         self.q_proj = nn.Linear(c.width, c.heads * c.head_width, bias=c.qkv_bias)
         self.k_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=c.qkv_bias)
         self.v_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=c.qkv_bias)
@@ -134,9 +136,14 @@ class Attention(nn.Module):
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of x (batch, tokens, width), normed and rotated."""
         b, t, _ = x.shape
-        q = self.q_norm(self.q_proj(x).view(b, t, self.c.heads, -1)).transpose(1, 2)
-        k = self.k_norm(self.k_proj(x).view(b, t, self.c.kv_heads, -1)).transpose(1, 2)
-        v = self.v_proj(x).view(b, t, self.c.kv_heads, -1).transpose(1, 2)
+        if self.qkv_proj is not None:
+            kinds = [n * self.c.head_width for n in (self.c.heads, self.c.kv_heads, self.c.kv_heads)]
+            q, k, v = torch.split(self.qkv_proj(x), kinds, -1)
+        else:
+            q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        q = self.q_norm(q.view(b, t, self.c.heads, -1)).transpose(1, 2)
+        k = self.k_norm(k.view(b, t, self.c.kv_heads, -1)).transpose(1, 2)
+        v = v.view(b, t, self.c.kv_heads, -1).transpose(1, 2)
         return rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype), v
 
     def merge(self, out: Tensor) -> Tensor:
@@ -173,6 +180,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(c.width, c.norm_eps)
         self.drop = nn.Dropout(c.dropout)
         self.experts: MixtureOfExperts | None = None
+        self.gate_up_proj: nn.Module | None = None
+        """Both at once, in packed models."""
         if c.experts is not None and number >= c.experts.dense_layers:
             self.experts = MixtureOfExperts(c.width, c.experts)
             return
@@ -185,7 +194,9 @@ class Block(nn.Module):
         if self.experts is not None:
             inner = self.experts(h)
         else:
-            inner = self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
+            both = self.gate_up_proj
+            gate, up = (self.gate_proj(h), self.up_proj(h)) if both is None else both(h).chunk(2, -1)
+            inner = self.down_proj(F.silu(gate) * up)
         out: Tensor = x + self.drop(inner)
         return out
 

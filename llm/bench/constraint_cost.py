@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from stretto.llm.bench.forward_cost import BEHIND, forward, read_cache
 from stretto.llm.bench.measure import Setup, medians, rounded
 from stretto.llm.bench.situations import TOOLS
+from stretto.llm.constraints.call_path import LONGEST_CALL
 from stretto.llm.constraints.marginals import marginals
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.tokenizer import CALL, END, MASK, PADS
-from stretto.llm.writing import CALL_CANVAS, LONGEST_CALL
+from stretto.llm.writing import CALL_CANVAS
 
 NAME = "constraints"
 
