@@ -38,17 +38,24 @@ class Generated:
     tokens_per_forward: float
 
 
-class _Drafts:
-    """A streamer of `transformers` that hands on each canvas as it stands after a pass."""
+Show = Callable[[list[int]], None]
 
-    def __init__(self, show: Callable[[list[int]], None]) -> None:
-        self._show = show
+
+class _Drafts:
+    """A streamer of `transformers` that hands on each canvas after every pass, and when it is done."""
+
+    def __init__(self, show: Show | None, finished: Show | None) -> None:
+        self._show, self._finished = show, finished
+        self._begun = False
 
     def put(self, value: Tensor) -> None:
-        """A prompt or a finished canvas: both are known."""
+        if self._begun and self._finished is not None:  # the first is the prompt
+            self._finished(value[0].tolist())
+        self._begun = True
 
     def put_draft(self, value: Tensor) -> None:
-        self._show(value[0].tolist())
+        if self._show is not None:
+            self._show(value[0].tolist())
 
     def end(self) -> None:
         """Nothing is held back."""
@@ -95,6 +102,11 @@ class DiffusionGemma:
         """Tokens of a canvas."""
         return int(self.model.config.canvas_length)
 
+    @property
+    def context(self) -> int:
+        """Tokens that its positions cover."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
     def processor(self) -> Any:
         """The library's processor: chat template and tokenizer. Raises CheckpointError."""
         try:
@@ -113,9 +125,13 @@ class DiffusionGemma:
         steps: int | None = None,
         seed: int = 0,
         draft: list[int] | None = None,
-        show: Callable[[list[int]], None] | None = None,
+        show: Show | None = None,
+        finished: Show | None = None,
     ) -> Generated:
-        """Write behind a prompt, canvas by canvas. `draft`: what the first one starts from (warm start)."""
+        """Write behind a prompt, canvas by canvas. `draft`: what the first one starts from (warm start).
+
+        `show` sees the canvas after each pass, `finished` each one that is done.
+        """
         device = self.model.device
         options: dict[str, Any] = {"max_new_tokens": most_tokens, "eos_token_id": list(self.stops)}
         if steps is not None:
@@ -127,7 +143,7 @@ class DiffusionGemma:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             out = self.model.generate(
-                torch.tensor([prompt], device=device), streamer=_Drafts(show) if show else None, **options
+                torch.tensor([prompt], device=device), streamer=_Drafts(show, finished), **options
             )
         tokens = out.sequences[0, len(prompt) :].tolist()
         end = next((i for i, token in enumerate(tokens) if token in self.stops), len(tokens))

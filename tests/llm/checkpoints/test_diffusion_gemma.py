@@ -12,6 +12,8 @@ import torch
 from stretto.llm.checkpoint import CheckpointError
 from stretto.llm.checkpoints.diffusion_gemma import DiffusionGemma
 from stretto.llm.checkpoints.load import load_checkpoint
+from stretto.llm.generation import Step, generate
+from stretto.llm.samplers import FixedSteps, Threshold
 from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion, DiffusionGemmaTextConfig
 
 TEXT: dict[str, Any] = {
@@ -99,6 +101,24 @@ def test_a_draft_is_where_the_first_canvas_starts(gemma: DiffusionGemma) -> None
     assert runs[0] != runs[1]
     with pytest.raises(ValueError, match="a draft of 3 tokens does not fill a canvas of 8"):
         gemma.generate([3], 8, draft=[1, 2, 3])
+
+
+def test_generation_is_left_to_the_library(gemma: DiffusionGemma) -> None:
+    steps: list[Step] = []
+    prompts = [[3, 4, 5], [7, 8]]
+    found = generate(gemma, prompts, max_tokens=16, seed=1, on_pass=steps.append)
+    for number, (prompt, one) in enumerate(zip(prompts, found, strict=True)):
+        assert one.ids == gemma.generate(prompt, 16, seed=1).tokens
+        mine = [step for step in steps if step.prompt == number]
+        canvases = 1 + mine[-1].settled // 8
+        assert one.forwards == len(mine) + canvases, "before each canvas what is new is read"
+        assert mine[-1].ids[: len(one.ids)] == one.ids
+    (few,) = generate(gemma, [[3, 4, 5]], FixedSteps(1), max_tokens=8, seed=1)
+    assert few.forwards == 2
+    (hurried,) = generate(gemma, [[3, 4, 5]], max_tokens=16, late=lambda passes: True)
+    assert hurried.forwards == 1
+    with pytest.raises(ValueError, match="its own sampler"):
+        generate(gemma, [[3]], Threshold(0.5), max_tokens=8)
 
 
 def test_without_the_library_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
