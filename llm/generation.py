@@ -344,7 +344,7 @@ def _delegated(
 
     def show(canvas: list[int]) -> None:
         nonlocal passes
-        passes += 1
+        passes += 1 if draft else 2  # before a new canvas what is finished is read
         draft[:] = canvas
         if on_pass is not None:
             ids = [*done, *canvas]
@@ -353,8 +353,6 @@ def _delegated(
             raise _Enough
 
     def finished(canvas: list[int]) -> None:
-        nonlocal passes
-        passes += 1  # what is finished is read, and before the first canvas the prompt
         done.extend(canvas)
         draft.clear()
 

@@ -116,7 +116,7 @@ def test_generation_is_left_to_the_library(gemma: DiffusionGemma) -> None:
     (few,) = generate(gemma, [[3, 4, 5]], FixedSteps(1), max_tokens=8, seed=1)
     assert few.forwards == 2
     (hurried,) = generate(gemma, [[3, 4, 5]], max_tokens=16, late=lambda passes: True)
-    assert hurried.forwards == 1
+    assert hurried.forwards == 2
     with pytest.raises(ValueError, match="its own sampler"):
         generate(gemma, [[3]], Threshold(0.5), max_tokens=8)
 
