@@ -80,8 +80,7 @@ def generate(
     Args:
         sampler: `PUBLISHED` if None. `DraftAndVerify` is for families with a causal mode.
         block: tokens of a block, where it is not the checkpoint's.
-        window: places that are filled before those behind them (None: the whole block); Fast-dLLM v2 is
-            published with sub-blocks of 8.
+        window: places of a block that are filled before those behind them, where it is not the family's.
         stops: ids that end a text (None: the checkpoint's).
         temperature: above 0 tokens are drawn, the same ones for the same `seed`; each prompt draws its own.
         on_pass: sees each prompt after each of its passes. What it raises ends the generation.
@@ -108,7 +107,7 @@ def generate(
         checkpoint,
         sampler or PUBLISHED,
         checkpoint.block if block is None else block,
-        window,
+        checkpoint.recipe.window if window is None else window,
         frozenset(checkpoint.stops if stops is None else stops),
         temperature,
         seed,

@@ -5,15 +5,19 @@ Its canvases hold any token, not masks (uniform diffusion); sampler and self-con
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from stretto.llm.checkpoint import CheckpointError
+from stretto.llm.checkpoints.chat import Chat, Message, own_template, render_own
 from stretto.llm.checkpoints.recipe import Recipe
+from stretto.llm.checkpoints.text import CheckpointTokenizer
+from stretto.llm.language_model import ToolSpec
 from torch import Tensor
 
 NEEDED = "transformers>=5.11"
@@ -106,6 +110,25 @@ class DiffusionGemma:
     def context(self) -> int:
         """Tokens that its positions cover."""
         return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @cached_property
+    def tokenizer(self) -> CheckpointTokenizer:
+        """Raises CheckpointError where the folder has none."""
+        return CheckpointTokenizer(self.folder)
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> list[int]:
+        """Ids of a dialogue by the folder's template; no text in it makes a special token.
+
+        Raises CheckpointError without a template, ValueError for tools: their marks are not read back here.
+        """
+        if tools:
+            raise ValueError("DiffusionGemma is offered no tools here: leave them out")
+        template = own_template(self.folder)
+        if template is None:
+            raise CheckpointError(f"{self.folder} has no chat template; copy chat_template.jinja, too")
+        sealed, seal = self.tokenizer.sealed(list(messages))
+        chat = Chat(lambda role, text: text, "", opening="<bos>")
+        return self.tokenizer.encode_marked(render_own(template, chat, sealed, ()), seal)
 
     def processor(self) -> Any:
         """The library's processor: chat template and tokenizer. Raises CheckpointError."""

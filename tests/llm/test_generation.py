@@ -306,6 +306,8 @@ def test_windows_are_filled_one_after_another() -> None:
     seen = watched(made(FAST_DLLM), [[1] * 8], FixedSteps(2), most=8, window=4)
     assert [step.begin for step in seen.steps] == [0, 0, 0, 4, 4]
     assert seen.steps[2].ids.index(MASK) == 4
+    whole = watched(replace(made(FAST_DLLM), block=16), [[1] * 16], FixedSteps(2), most=16)
+    assert [step.begin for step in whole.steps] == [0, 0, 0, 8, 8], "the family's own"
 
 
 def test_what_is_thrown_by_who_watches_ends_it() -> None:
