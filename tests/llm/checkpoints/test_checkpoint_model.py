@@ -111,6 +111,17 @@ async def test_each_sampler_by_its_name(opened: Any, sampler: str) -> None:
 
 
 @asynchronous
+async def test_the_surest_places_go_first_wherever_they_stand(opened: Any) -> None:
+    conversation = opened("LLaDA").open("", [])
+    await conversation.hear("Hello.")
+    items, _ = await items_of(conversation.draft("high"))
+    canvases = [item.tokens for item in items if isinstance(item, Canvas)]
+    assert any(
+        any(b is not None for b in tokens[tokens.index(None) :]) for tokens in canvases if None in tokens
+    )
+
+
+@asynchronous
 async def test_steering(opened: Any) -> None:
     conversation = opened().open("", [])
     await conversation.hear("Hello.")
