@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from stretto.llm.serve.command import add_model_flags
 
 if TYPE_CHECKING:
+    from stretto.llm.checkpoint_model import CheckpointModel
     from stretto.llm.language_model import Canvas
-    from stretto.llm.local import LocalModel
+    from stretto.llm.local import LocalModel, Sampler
     from stretto.llm.serve.reply import Reply
     from stretto.llm.serve.request import Asked
 
@@ -44,21 +45,22 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run_generate(args: argparse.Namespace) -> int:
     """Print the reply; 2 for a request that cannot be answered."""
+    from stretto.llm.cache import ContextOverflow
     from stretto.llm.checkpoint import CheckpointError
+    from stretto.llm.checkpoint_model import open_model
     from stretto.llm.constraints.schema import UnsupportedSchema
-    from stretto.llm.local import LocalModel, Sampler
     from stretto.llm.serve.error import ApiError
 
-    sampler: Sampler = "causal" if args.mode == "causal" else args.sampler
+    sampler: Sampler | None = "causal" if args.mode == "causal" else args.sampler
     try:
         wanted = _request(args)
-        model = LocalModel(args.model, device=args.device, threads=args.threads, sampler=sampler)
+        model = open_model(args.model, device=args.device, threads=args.threads, sampler=sampler)
     except (ApiError, CheckpointError, OSError, ValueError) as error:
         print(f"stretto llm generate: {error}", file=sys.stderr)
         return 2
     try:
         reply = asyncio.run(_generate(args, model, wanted))
-    except (ApiError, UnsupportedSchema) as error:
+    except (ApiError, CheckpointError, ContextOverflow, UnsupportedSchema) as error:
         print(f"stretto llm generate: {error}", file=sys.stderr)
         return 2
     finally:
@@ -66,7 +68,8 @@ def run_generate(args: argparse.Namespace) -> int:
     calls = [{"name": call.name, "arguments": call.arguments} for call in reply.calls]
     if args.json:
         fields = {"text": reply.text, "tool_calls": calls, "forwards": reply.forwards}
-        print(json.dumps(fields | {"ms": round(reply.ms, 1), "sampler": sampler, "tokens": reply.tokens}))
+        fields |= {"ms": round(reply.ms, 1), "sampler": model.sampler, "tokens": reply.tokens}
+        print(json.dumps(fields))
         return 0
     if reply.text or not calls:
         print(reply.text)
@@ -138,17 +141,20 @@ def _call(call: Mapping[str, Any], made_up: str) -> dict[str, Any]:
     return {"id": call.get("id", made_up), "function": {"name": call.get("name"), "arguments": text}}
 
 
-async def _generate(args: argparse.Namespace, model: LocalModel, wanted: Asked) -> Reply:
-    """Raises ApiError and UnsupportedSchema."""
+async def _generate(args: argparse.Namespace, model: LocalModel | CheckpointModel, wanted: Asked) -> Reply:
+    """Raises ApiError, ContextOverflow, UnsupportedSchema, and CheckpointError for a template that fails."""
     from contextlib import aclosing
 
+    from stretto.llm.checkpoint_model import CheckpointModel
     from stretto.llm.language_model import Canvas
     from stretto.llm.serve.completions import checked_prompt, drafted, opened
     from stretto.llm.serve.reply import Reply
 
     tokens = checked_prompt(wanted, model.tokenizer, model.context)
     reply = Reply(wanted, tokens, "", lambda text: len(model.tokenizer.encode(text)))
-    if args.max_forwards is not None:
+    if isinstance(model, CheckpointModel):
+        model.most_forwards = args.max_forwards
+    elif args.max_forwards is not None:
         model.writer = bounded(model.writer, args.max_forwards)  # type: ignore
     began = time.monotonic()
     async with opened(model, wanted) as conversation:

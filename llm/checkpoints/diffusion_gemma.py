@@ -5,15 +5,19 @@ Its canvases hold any token, not masks (uniform diffusion); sampler and self-con
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from stretto.llm.checkpoint import CheckpointError
+from stretto.llm.checkpoints.chat import Chat, Message, own_template, render_own
 from stretto.llm.checkpoints.recipe import Recipe
+from stretto.llm.checkpoints.text import CheckpointTokenizer
+from stretto.llm.language_model import ToolSpec
 from torch import Tensor
 
 NEEDED = "transformers>=5.11"
@@ -38,17 +42,24 @@ class Generated:
     tokens_per_forward: float
 
 
-class _Drafts:
-    """A streamer of `transformers` that hands on each canvas as it stands after a pass."""
+Show = Callable[[list[int]], None]
 
-    def __init__(self, show: Callable[[list[int]], None]) -> None:
-        self._show = show
+
+class _Drafts:
+    """A streamer of `transformers` that hands on each canvas after every pass, and when it is done."""
+
+    def __init__(self, show: Show | None, finished: Show | None) -> None:
+        self._show, self._finished = show, finished
+        self._begun = False
 
     def put(self, value: Tensor) -> None:
-        """A prompt or a finished canvas: both are known."""
+        if self._begun and self._finished is not None:  # the first is the prompt
+            self._finished(value[0].tolist())
+        self._begun = True
 
     def put_draft(self, value: Tensor) -> None:
-        self._show(value[0].tolist())
+        if self._show is not None:
+            self._show(value[0].tolist())
 
     def end(self) -> None:
         """Nothing is held back."""
@@ -95,6 +106,30 @@ class DiffusionGemma:
         """Tokens of a canvas."""
         return int(self.model.config.canvas_length)
 
+    @property
+    def context(self) -> int:
+        """Tokens that its positions cover."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @cached_property
+    def tokenizer(self) -> CheckpointTokenizer:
+        """Raises CheckpointError where the folder has none."""
+        return CheckpointTokenizer(self.folder)
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> list[int]:
+        """Ids of a dialogue by the folder's template; no text in it makes a special token.
+
+        Raises CheckpointError without a template, ValueError for tools: their marks are not read back here.
+        """
+        if tools:
+            raise ValueError("DiffusionGemma is offered no tools here: leave them out")
+        template = own_template(self.folder)
+        if template is None:
+            raise CheckpointError(f"{self.folder} has no chat template; copy chat_template.jinja, too")
+        sealed, seal = self.tokenizer.sealed(list(messages))
+        chat = Chat(lambda role, text: text, "", opening="<bos>")
+        return self.tokenizer.encode_marked(render_own(template, chat, sealed, ()), seal)
+
     def processor(self) -> Any:
         """The library's processor: chat template and tokenizer. Raises CheckpointError."""
         try:
@@ -113,9 +148,13 @@ class DiffusionGemma:
         steps: int | None = None,
         seed: int = 0,
         draft: list[int] | None = None,
-        show: Callable[[list[int]], None] | None = None,
+        show: Show | None = None,
+        finished: Show | None = None,
     ) -> Generated:
-        """Write behind a prompt, canvas by canvas. `draft`: what the first one starts from (warm start)."""
+        """Write behind a prompt, canvas by canvas. `draft`: what the first one starts from (warm start).
+
+        `show` sees the canvas after each pass, `finished` each one that is done.
+        """
         device = self.model.device
         options: dict[str, Any] = {"max_new_tokens": most_tokens, "eos_token_id": list(self.stops)}
         if steps is not None:
@@ -127,7 +166,7 @@ class DiffusionGemma:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             out = self.model.generate(
-                torch.tensor([prompt], device=device), streamer=_Drafts(show) if show else None, **options
+                torch.tensor([prompt], device=device), streamer=_Drafts(show, finished), **options
             )
         tokens = out.sequences[0, len(prompt) :].tolist()
         end = next((i for i, token in enumerate(tokens) if token in self.stops), len(tokens))

@@ -15,6 +15,7 @@ FAST_DLLM = Recipe(
     stops=(151645, 151643),
     block=32,
     block_key="bd_size",
+    window=8,
     layout=Layout(QWEN2, llama_names("model", "lm_head")),
     chat=CHATML,
     only={"hidden_act": ("silu",), "use_sliding_window": (False,)},

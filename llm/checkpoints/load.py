@@ -138,6 +138,11 @@ def recognise(described: Described) -> Recipe:
     )
 
 
+def family_of(folder: Path) -> Recipe:
+    """The family of a checkpoint's folder. Raises CheckpointError."""
+    return recognise(_config(folder))
+
+
 def fetch(source: str | Path) -> Path:
     """The folder of a checkpoint; a hub name is downloaded (data only), or found in the hub's cache."""
     folder = Path(source)

@@ -67,6 +67,8 @@ class Recipe:
     stops: tuple[int, ...]
     block: int
     block_key: str = "block_size"
+    window: int | None = None
+    """Places of a block that are filled before those behind them; None: the whole block."""
     layout: Layout | None = None
     """None: the weights are not in a form of this package (the house format; `transformers`)."""
     chat: Chat | None = None

@@ -61,6 +61,14 @@ def parse_turn(text: str) -> Said:
     return Said(said, tuple(calls), tuple(broken))
 
 
+def settled_words(text: str) -> str:
+    """The words of a turn of which only the beginning is written, as far as no end of it changes them."""
+    for mark in (OPENS, "<think>"):
+        begun = next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
+        text = text[: len(text) - begun]
+    return parse_turn(text.rstrip("\N{REPLACEMENT CHARACTER}")).words
+
+
 def _inside(text: str, start: int) -> tuple[str, int]:
     """What a call's mark holds, and where the text goes on. A string in the JSON may hold the end mark."""
     space = _SPACE.match(text, start)

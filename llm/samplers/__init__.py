@@ -15,10 +15,11 @@ from stretto.llm.samplers.fixed import FixedSteps
 from stretto.llm.samplers.remasking import Remasking
 from stretto.llm.samplers.sampler import Proposal, Sampler, State
 from stretto.llm.samplers.threshold import Threshold
+from stretto.llm.samplers.verify import DraftAndVerify
 
 __all__ = [
-    "CANVAS_SAMPLERS", "EFFORT", "Budget", "CanvasSampler", "EntropyBound", "FixedSteps", "Proposal",
-    "Remasking", "Sampler", "State", "Threshold",
+    "CANVAS_SAMPLERS", "EFFORT", "Budget", "CanvasSampler", "DraftAndVerify", "EntropyBound", "FixedSteps",
+    "Proposal", "Remasking", "Sampler", "State", "Threshold",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
+    from stretto.llm.checkpoint_model import CheckpointModel
     from stretto.llm.local import LocalModel
 
 KEYS_VARIABLE = "STRETTO_LLM_KEYS"
@@ -45,17 +46,23 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     from stretto.llm.language_model import Effort
     from stretto.llm.local import Sampler
 
-    parser.add_argument("--model", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        help="folder or hub name of a model of any known family (default: the embedded one)",
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sampler", default="verified", choices=get_args(Sampler))
+    parser.add_argument(
+        "--sampler", choices=get_args(Sampler), help="default: verified, or threshold without a causal mode"
+    )
     parser.add_argument("--effort", choices=get_args(Effort), help="where a request does not say (medium)")
 
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until interrupted or told to stop (SIGTERM): 0. 2 for flags that cannot be."""
     from stretto.llm.checkpoint import CheckpointError
-    from stretto.llm.local import LocalModel
+    from stretto.llm.checkpoint_model import open_model
 
     try:
         keys = _keys(args)
@@ -63,7 +70,7 @@ def run_serve(args: argparse.Namespace) -> int:
             raise ValueError(f"--port {args.port}: give 0 to 65535")
         if args.live < 1 or args.waiting < 0:
             raise ValueError("--live is 1 or more, --waiting 0 or more")
-        model = LocalModel(args.model, device=args.device, threads=args.threads, sampler=args.sampler)
+        model = open_model(args.model, device=args.device, threads=args.threads, sampler=args.sampler)
     except (CheckpointError, OSError, ValueError) as error:
         print(f"stretto llm serve: {error}", file=sys.stderr)
         return 2
@@ -95,8 +102,11 @@ def _keys(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(keys)
 
 
-async def _serve(args: argparse.Namespace, model: LocalModel, name: str, keys: tuple[str, ...]) -> int:
+async def _serve(
+    args: argparse.Namespace, model: LocalModel | CheckpointModel, name: str, keys: tuple[str, ...]
+) -> int:
     """Until SIGINT or SIGTERM; requests that run then are finished. 2 for a port that is taken."""
+    from stretto.llm.checkpoint_model import CheckpointModel
     from stretto.llm.language_model import last_draft
     from stretto.llm.serve.app import serve_app
     from stretto.llm.serve.completions import Limits, Served
@@ -108,9 +118,10 @@ async def _serve(args: argparse.Namespace, model: LocalModel, name: str, keys: t
     for each in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # no such signals on this system
             loop.add_signal_handler(each, stop.set)
-    warm = model.open("", [])
-    await last_draft(warm, "minimal")
-    warm.close()
+    if not isinstance(model, CheckpointModel):  # a whole answer of a large one takes too long
+        warm = model.open("", [])
+        await last_draft(warm, "minimal")
+        warm.close()
     served = Served(model, name, model.tokenizer, model.context, args.effort or "medium")
     app = serve_app(served, Doors(keys), Limits(live=args.live, waiting=args.waiting))
     async with contextlib.AsyncExitStack() as stack:

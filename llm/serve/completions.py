@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
+from stretto.llm.cache import ContextOverflow
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.language_model import FREE, Busy, Canvas, Conversation, Draft, Effort, LanguageModel, Settled
 from stretto.llm.serve.admission import Admission
@@ -20,7 +21,7 @@ from stretto.llm.serve.doors import Doors
 from stretto.llm.serve.error import ApiError, Json, busy, json_text
 from stretto.llm.serve.metrics import Metrics
 from stretto.llm.serve.reply import Reply
-from stretto.llm.serve.request import Asked, asked
+from stretto.llm.serve.request import Asked, DialogueTokenizer, asked
 from stretto.llm.tokenizer import Tokenizer
 
 log = logging.getLogger("stretto.llm.serve")
@@ -55,7 +56,7 @@ class Served:
 
     model: LanguageModel
     name: str
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | DialogueTokenizer
     context: int
     effort: Effort = "medium"
 
@@ -163,6 +164,8 @@ def _told(error: Exception, limit_s: float) -> tuple[str, ApiError]:
             return "busy" if error.status == 503 else "refused", error
         case Busy():
             return "busy", busy(str(error))
+        case ContextOverflow():
+            return "refused", ApiError(str(error), param="messages", code="context_length_exceeded")
         case UnsupportedSchema():
             return "refused", ApiError(str(error), param="response_format", code="unsupported_schema")
         case TimeoutError():
@@ -173,7 +176,7 @@ def _told(error: Exception, limit_s: float) -> tuple[str, ApiError]:
     return "failed", ApiError(told, status=500, kind="server_error", code="model_failed")
 
 
-def checked_prompt(wanted: Asked, tokenizer: Tokenizer, context: int) -> int:
+def checked_prompt(wanted: Asked, tokenizer: Tokenizer | DialogueTokenizer, context: int) -> int:
     """Tokens of the prompt. Raises ApiError where they are more than the context: nothing is left out."""
     tokens = wanted.prompt_tokens(tokenizer)
     if tokens > context:

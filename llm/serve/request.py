@@ -10,11 +10,11 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, Field, ValidationError
 from stretto.llm.format import Spec, message_segments, system_segment
-from stretto.llm.language_model import AUTO, FREE, Effort, Steering, ToolChoice
+from stretto.llm.language_model import AUTO, FREE, Effort, Steering, ToolChoice, ToolSpec
 from stretto.llm.serve.error import ApiError
 from stretto.llm.serve.messages import NAME, Loose, Message, dialogue
 from stretto.llm.tokenizer import Tokenizer
@@ -98,6 +98,15 @@ class Body(Loose):
     stream_options: StreamOptions | None = None
 
 
+class DialogueTokenizer(Protocol):
+    """The tokenizer of a model that has a form of its own for dialogues."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def prompt_tokens(
+        self, system: str, history: Sequence[Mapping[str, Any]], tools: Sequence[ToolSpec]
+    ) -> int: ...
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request. `parallel` False: of several calls only the first is wanted."""
@@ -116,8 +125,10 @@ class Asked:
     include_usage: bool = False
     include_canvas: bool = False
 
-    def prompt_tokens(self, tokenizer: Tokenizer) -> int:
+    def prompt_tokens(self, tokenizer: Tokenizer | DialogueTokenizer) -> int:
         """Tokens of all that the model reads before it writes."""
+        if not isinstance(tokenizer, Tokenizer):
+            return tokenizer.prompt_tokens(self.system, self.history, self.tools)
         schemas = {tool.name: tool.parameters for tool in self.tools}
         told = (s for message in self.history for s in message_segments(tokenizer, message, schemas))
         return sum(len(s.ids) for s in (system_segment(tokenizer, self.system, self.tools), *told))

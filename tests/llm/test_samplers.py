@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stretto.llm.samplers import EntropyBound, FixedSteps, Remasking, Sampler, Threshold
+from stretto.llm.samplers import DraftAndVerify, EntropyBound, FixedSteps, Remasking, Sampler, Threshold
 from stretto.llm.samplers.sampler import Proposal, State, finish, opened, read
 from stretto.llm.samplers.threshold import from_the_left
 
@@ -121,3 +121,25 @@ def test_a_mask_is_never_proposed_and_what_stands_is_judged() -> None:
     assert MASK not in proposal.tokens and proposal.kept[0, 0] == 1 and proposal.kept[0, 1] < 0.01
     drawn = read(scores, state, torch.tensor([[1, 1]]))
     assert drawn.tokens.tolist() == [[1, 1]] and drawn.sure[0, 1] < 0.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 9999), st.sampled_from([1.0, 0.4, 0.1]))
+def test_of_a_draft_the_longest_prefix_stays_that_the_rows_agree_with(seed: int, least: float) -> None:
+    rows = table(seed, vocab=4)
+    rows[..., MASK] = 99.0
+    canvas = torch.randint(0, 4, (3, 6), generator=torch.Generator().manual_seed(seed + 1))
+    state = State(canvas, MASK, torch.zeros(3, 6, dtype=torch.long), forward=2)
+    agreed, after = DraftAndVerify(least=least).verify(rows, state)
+    assert after.forward == 3
+    chances = rows[..., 1:].softmax(-1)
+    for row in range(3):
+        count = 0
+        for place, token in enumerate(canvas[row].tolist()):
+            best = float(chances[row, place].max())
+            if token == MASK or float(chances[row, place, token - 1]) < best * least * (1 - 1e-6):
+                break
+            count += 1
+        corrected = [] if count == 6 else [int(chances[row, count].argmax()) + 1]
+        kept = canvas[row, :count].tolist() + corrected
+        assert int(agreed[row]) == count and after.canvas[row].tolist() == kept + [MASK] * (6 - len(kept))

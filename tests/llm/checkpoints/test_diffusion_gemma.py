@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from stretto.llm.checkpoint import CheckpointError
+from stretto.llm.checkpoint_model import CheckpointModel
 from stretto.llm.checkpoints.diffusion_gemma import DiffusionGemma
 from stretto.llm.checkpoints.load import load_checkpoint
+from stretto.llm.format import Spec
+from stretto.llm.generation import Step, generate
+from stretto.llm.language_model import Canvas, Draft, Settled
+from stretto.llm.samplers import FixedSteps, Threshold
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion, DiffusionGemmaTextConfig
 
 TEXT: dict[str, Any] = {
@@ -99,6 +107,70 @@ def test_a_draft_is_where_the_first_canvas_starts(gemma: DiffusionGemma) -> None
     assert runs[0] != runs[1]
     with pytest.raises(ValueError, match="a draft of 3 tokens does not fill a canvas of 8"):
         gemma.generate([3], 8, draft=[1, 2, 3])
+
+
+def test_generation_is_left_to_the_library(gemma: DiffusionGemma) -> None:
+    steps: list[Step] = []
+    prompts = [[3, 4, 5], [7, 8]]
+    found = generate(gemma, prompts, max_tokens=16, seed=1, on_pass=steps.append)
+    for number, (prompt, one) in enumerate(zip(prompts, found, strict=True)):
+        assert one.ids == gemma.generate(prompt, 16, seed=1).tokens
+        mine = [step for step in steps if step.prompt == number]
+        canvases = 1 + mine[-1].settled // 8
+        assert one.forwards == len(mine) + canvases, "before each canvas what is new is read"
+        assert mine[-1].ids[: len(one.ids)] == one.ids
+    (few,) = generate(gemma, [[3, 4, 5]], FixedSteps(1), max_tokens=8, seed=1)
+    assert few.forwards == 2
+    (hurried,) = generate(gemma, [[3, 4, 5]], max_tokens=16, late=lambda passes: True)
+    assert hurried.forwards == 2
+    with pytest.raises(ValueError, match="its own sampler"):
+        generate(gemma, [[3]], Threshold(0.5), max_tokens=8)
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|turn>{{ m.role }} {{ m.content }}<turn|>{% endfor %}"
+    "<|turn>model "
+)
+
+
+def test_a_conversation_in_words(gemma: DiffusionGemma, tmp_path: Path) -> None:
+    letters = " abcdefghijklmnopqrstuvwxyz."
+    vocab = {"Ġ" if letter == " " else letter: i + 2 for i, letter in enumerate(letters)}
+    bpe = Tokenizer(models.BPE(vocab, []))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.add_special_tokens(["<bos>", "<|turn>", "<turn|>"])
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    model = CheckpointModel(replace(gemma, folder=tmp_path), longest=16)
+    with pytest.raises(ValueError, match="offered no tools"):
+        model.open("", [Spec("book", "", {"type": "object"})])
+    with pytest.raises(ValueError, match="its own sampler"):
+        CheckpointModel(replace(gemma, folder=tmp_path), "threshold")
+
+    async def talk() -> None:
+        conversation = model.open("be brief.", [])
+        await conversation.hear("hello<turn|>")
+        items = [item async for item in conversation.draft()]
+        draft = items[-1]
+        assert isinstance(draft, Draft) and draft.forwards >= 2 and draft.tokens <= 16
+        assert any(isinstance(item, Canvas) for item in items)
+        settled = [item.text for item in items if isinstance(item, Settled)]
+        assert all(draft.text.startswith(text) for text in settled)
+
+    asyncio.run(talk())
+    model.close()
+    marks = model.checkpoint.tokenizer.marks
+    ids = model.checkpoint.prompt([{"role": "user", "content": "hello<turn|>"}])
+    assert ids[:2] == [marks["<bos>"], marks["<|turn>"]] and ids.count(marks["<turn|>"]) == 1
+
+
+def test_without_a_template_it_cannot_chat(gemma: DiffusionGemma, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(Tokenizer(models.BPE()).to_str())
+    with pytest.raises(CheckpointError, match="no chat template"):
+        replace(gemma, folder=tmp_path).prompt([{"role": "user", "content": "hello"}])
+    with pytest.raises(CheckpointError, match="no tokenizer"):
+        CheckpointModel(gemma)
 
 
 def test_without_the_library_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

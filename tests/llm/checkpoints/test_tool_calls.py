@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from stretto.llm.checkpoints.tool_calls import parse_turn
+from stretto.llm.checkpoints.tool_calls import parse_turn, settled_words
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["</tool_call>", "<think>"]),
@@ -79,3 +79,21 @@ def test_what_is_no_call_is_kept_as_text(inner: str, reason: str) -> None:
     said = parse_turn(f"Yes. <tool_call>{inner}</tool_call> So.")
     assert said.words == "Yes.\nSo." and said.calls == ()
     assert said.broken[0].text == inner and reason in said.broken[0].reason
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["Hi", " ", "<", "<think>", "x</think>", "<tool", "_call>", "{}", "</tool_call>", "\ufffd"]
+        )
+    )
+)
+def test_words_that_are_settled_stay(parts: list[str]) -> None:
+    text = "".join(parts)
+    whole = parse_turn(text.rstrip("\ufffd")).words
+    before = ""
+    for end in range(len(text) + 1):
+        words = settled_words(text[:end])
+        assert words.startswith(before) and whole.startswith(words)
+        before = words

@@ -154,7 +154,7 @@ def test_the_flat_form_is_nested() -> None:
         (("--key-file", "no-such-file"), "no-such-file"),
         (("--port", "70000"), "0 to 65535"),
         (("--live", "0"), "--live is 1 or more"),
-        (("--model", "no-such-folder"), "no model in no-such-folder"),
+        (("--model", "no-such-folder"), "no folder no-such-folder"),
     ],
 )
 def test_flags_that_cannot_be_are_said(
