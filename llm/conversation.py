@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from stretto.llm.language_model import (
     TurnSignal,
 )
 from stretto.llm.samplers import CANVAS_SAMPLERS, EFFORT
+from stretto.llm.shown import Shown
 from stretto.llm.tokenizer import CALL, END, SAY
 from stretto.llm.writing import CALL_CANVAS, LONGEST_REPLY, LONGEST_TURN, steered
 from torch import Tensor
@@ -52,8 +52,6 @@ KEPT = 0.7
 """Share of the room for the dialogue that is told still when the oldest turns are left out."""
 WORTH_READING = 32
 """New tokens that are read before they are needed."""
-MOST_SHOWN = 64
-"""Canvases and settled words that wait for who follows a draft; beyond them the oldest are left out."""
 
 
 @dataclass
@@ -190,7 +188,7 @@ class LocalConversation:
             if steering != FREE:  # compiling takes a while, and may say what is wrong
                 tools, _ = self.callable()
                 await asyncio.to_thread(steered, self.model.vocabulary, steering, bool(tools))
-            shown = _Shown()
+            shown = Shown()
             spoken = self._pinned(old, pinned, steering) if pinned else 0
             writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, spoken, steering)
             self._stop_ahead()
@@ -348,31 +346,3 @@ class LocalConversation:
             self._request.future.cancel()
         # In the engine's thread: a pass that still runs is finished first.
         self.model.engine.post(lambda: self.model.engine.pool.forget(self.cache))
-
-
-class _Shown:
-    """What a draft shows, from the engine's thread to who follows it."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._items: deque[Canvas | Settled] = deque(maxlen=MOST_SHOWN)
-        self._ready = asyncio.Event()
-        self._ended = False
-
-    def put(self, item: Canvas | Settled) -> None:
-        self._items.append(item)
-        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            self._loop.call_soon_threadsafe(self._ready.set)
-
-    def end(self, _: object) -> None:
-        self._ended = True
-        self._ready.set()
-
-    async def __aiter__(self) -> AsyncIterator[Canvas | Settled]:
-        while True:
-            while self._items:
-                yield self._items.popleft()
-            if self._ended:
-                return
-            await self._ready.wait()
-            self._ready.clear()

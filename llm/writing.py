@@ -205,7 +205,8 @@ class Writing:
         """
         if self.steering.temperature <= 0:
             return row
-        generator = torch.Generator().manual_seed((self.steering.seed << 12) + place)
+        seed = (self.steering.seed * 4099 + place) % (1 << 63)
+        generator = torch.Generator().manual_seed(seed)
         uniform = torch.rand(len(row), generator=generator).clamp(1e-12, 1 - 1e-7)
         return row / self.steering.temperature - torch.log(-torch.log(uniform))
 
