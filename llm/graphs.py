@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from stretto.llm.transformer import Row, Transformer, rope_table
+from stretto.llm.rope import rope_table
+from stretto.llm.transformer import Row, Transformer
 from torch import Tensor
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ canvas sees the clean tokens strictly before its first position and nothing of t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,44 +18,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 from stretto.llm.cache import KVCache
 from stretto.llm.experts import Experts, MixtureOfExperts
+from stretto.llm.rope import Rope, rope_table, rotate
 from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries (b, heads, m, width), keys and values (b, kv_heads, l + m, width) -> like the queries."""
-
-
-@dataclass(frozen=True)
-class Rope:
-    """Rotary positions that are more than a base: turned in part of a head, or stretched by YaRN.
-
-    `share` of a head's width is turned, the rest knows no place. `factor` > 1 stretches the slow rates of a
-    model read on `original` tokens, between those that turn `beta_fast` and `beta_slow` times in them (YaRN,
-    Peng et al. 2023, section 3.2); `gain` scales cosines and sines (its section 3.4).
-    """
-
-    theta: float
-    share: float = 1.0
-    factor: float = 1.0
-    original: int = 0
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    gain: float = 1.0
-
-    def rates(self, width: int, device: torch.device) -> Tensor:
-        """Radians a token of each pair of turned dimensions."""
-        turned = int(width * self.share)
-        plain = self.theta ** (-torch.arange(0, turned, 2, device=device).float() / turned)
-        if self.factor <= 1:
-            return plain
-
-        def bound(turns: float) -> float:
-            """The dimension that turns so often in the original length."""
-            return turned * math.log(self.original / (turns * 2 * math.pi)) / (2 * math.log(self.theta))
-
-        low = max(math.floor(bound(self.beta_fast)), 0)
-        high = max(min(math.ceil(bound(self.beta_slow)), turned - 1), low + 0.001)
-        slow = ((torch.arange(turned // 2, device=device).float() - low) / (high - low)).clamp(0, 1)
-        return plain / self.factor * slow + plain * (1 - slow)
 
 
 @dataclass(frozen=True)
@@ -101,25 +67,6 @@ class Row:
     belief: Tensor | None = None
 
 
-def rope_table(positions: Tensor, head_width: int, theta: float | Rope) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE (rotate-half form): (..., positions, the turned share of head_width)."""
-    rope = theta if isinstance(theta, Rope) else Rope(theta)
-    angles = positions.float()[..., None] * rope.rates(head_width, positions.device)
-    angles = torch.cat([angles, angles], -1)
-    if rope.gain == 1:
-        return angles.cos(), angles.sin()
-    return angles.cos() * rope.gain, angles.sin() * rope.gain
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys (batch, heads, tokens, head_width) to their positions."""
-    turned = cos.shape[-1]
-    if turned < x.shape[-1]:
-        return torch.cat([rotate(x[..., :turned], cos, sin), x[..., turned:]], -1)
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat([-right, left], -1) * sin
-
-
 class Attention(nn.Module):
     def __init__(self, c: Config) -> None:
         super().__init__()
@@ -137,14 +84,24 @@ class Attention(nn.Module):
         """Queries, keys and values of x (batch, tokens, width), normed and rotated."""
         b, t, _ = x.shape
         if self.qkv_proj is not None:
-            kinds = [n * self.c.head_width for n in (self.c.heads, self.c.kv_heads, self.c.kv_heads)]
-            q, k, v = torch.split(self.qkv_proj(x), kinds, -1)
+            heads = self.qkv_proj(x).view(b, t, -1, self.c.head_width)
+            if not self.c.qk_norm and cos.shape[-1] == self.c.head_width:
+                turned, v = self._turned(heads, cos, sin), heads[:, :, -self.c.kv_heads :].transpose(1, 2)
+                return turned[:, : self.c.heads], turned[:, self.c.heads :], v
+            q, k, v = torch.split(heads, [self.c.heads, self.c.kv_heads, self.c.kv_heads], 2)
         else:
             q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         q = self.q_norm(q.view(b, t, self.c.heads, -1)).transpose(1, 2)
         k = self.k_norm(k.view(b, t, self.c.kv_heads, -1)).transpose(1, 2)
         v = v.view(b, t, self.c.kv_heads, -1).transpose(1, 2)
         return rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype), v
+
+    def _turned(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries and keys at once (b, heads + kv_heads, tokens, width), as `rotate` does, in fewer steps."""
+        x = heads[:, :, : self.c.heads + self.c.kv_heads].transpose(1, 2)
+        half = self.c.head_width // 2
+        signed = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        return torch.addcmul(x * cos, x.roll(half, -1), signed).to(heads.dtype)
 
     def merge(self, out: Tensor) -> Tensor:
         """Heads side by side again, through the output projection."""
@@ -159,16 +116,18 @@ class Attention(nn.Module):
             k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
-    def attend_few(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    def attend_few(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
         """The same for few queries on a CPU, where plain products take half the time of the fused kernel."""
         if q.device.type != "cpu" or q.shape[2] > 128:
             return self.attend(q, k, v, mask)
         b, heads, n, width = q.shape
         groups = heads // self.c.kv_heads  # the queries that share a key head side by side: one product
-        scores = q.reshape(b, self.c.kv_heads, groups * n, width) @ k.transpose(-1, -2) * width**-0.5
-        if mask is not None:
-            scores = scores.unflatten(2, (groups, n)).masked_fill(~mask, -torch.inf).flatten(2, 3)
-        out: Tensor = scores.softmax(-1) @ v
+        # All of scaling, masking and the product is one step of oneDNN.
+        beta = 0.0 if bias is None else 1.0
+        bias = q.new_zeros(1, 1, 1) if bias is None else bias
+        rows = q.reshape(b * self.c.kv_heads, groups * n, width)
+        scores = torch.baddbmm(bias, rows, k.flatten(0, 1).transpose(-1, -2), alpha=width**-0.5, beta=beta)
+        out: Tensor = torch.bmm(scores.softmax(-1), v.flatten(0, 1))
         return out.view(b, heads, n, width)
 
 
@@ -372,21 +331,32 @@ class Transformer(nn.Module):
                 x[:, part] += self.condition(row.belief)
         positions = torch.tensor([place for row in rows for place in row.positions], device=self.device)
         cos, sin = rope_table(positions, self.config.head_width, self.config.rope_theta)
+        biases = [self._bias(row, x.dtype) for row in rows]
         for i, layer in enumerate(self.blocks):
             attn = layer.self_attn
             q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
             heads = []
-            for row, part in zip(rows, parts, strict=True):
+            for row, part, bias in zip(rows, parts, biases, strict=True):
                 begin, end = row.cache.length, row.cache.length + len(row.ids)
                 keys, values = row.cache.keys[i], row.cache.values[i]
                 keys[:, :, begin:end] = k[:, :, part]
                 values[:, :, begin:end] = v[:, :, part]
-                heads.append(attn.attend_few(q[:, :, part], keys[:, :, :end], values[:, :, :end], row.sees))
+                mine = q[:, :, part], keys[:, :, :end], values[:, :, :end]
+                heads.append(attn.attend_few(*mine, row.sees, bias))
             x = layer.feed_forward(x + attn.merge(heads[0] if len(heads) == 1 else torch.cat(heads, 2)))
         for row in rows:
             row.cache.ids += row.ids[: row.reads]
         hidden: Tensor = self.norm(x)[0]
         return [hidden[part] for part in parts]
+
+    def _bias(self, row: Row, dtype: torch.dtype) -> Tensor | None:
+        """What a row sees, as it is added to the scores of all query heads that share a key head."""
+        if row.sees is None:
+            return None
+        shut = torch.zeros(row.sees.shape, dtype=dtype, device=self.device).masked_fill_(
+            ~row.sees, -torch.inf
+        )
+        return shut.repeat(self.config.heads // self.config.kv_heads, 1)
 
     def train_pass(
         self,

@@ -62,6 +62,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from stretto.llm.bench.measure import Setup, machine
     from stretto.llm.checkpoint import EMBEDDED, CheckpointError, find_device, load
     from stretto.llm.local import fast_dtype
+    from stretto.llm.packed import pack
     from stretto.llm.tokenizer import embedded_tokenizer
 
     def say(text: str) -> None:
@@ -72,20 +73,22 @@ def run_bench(args: argparse.Namespace) -> int:
         _check(args)
         device = find_device(args.device)
         torch.set_num_threads(args.threads)
-        model = load(args.model or EMBEDDED, device, fast_dtype(device))
+        source = args.model or EMBEDDED
+        plain = load(source, device, fast_dtype(device))
+        model = pack(load(source, device, fast_dtype(device)))
         tokenizer = embedded_tokenizer()
         if model.config.vocab != tokenizer.size:
             raise CheckpointError("the model was trained with another tokenizer; use one that goes with ours")
     except (CheckpointError, OSError, ValueError) as error:
         print(f"stretto llm bench: {error}", file=sys.stderr)
         return 2
-    setup = Setup(model, tokenizer, args.threads, tuple(sorted(set(args.batches))), args.runs, say)
+    setup = Setup(model, tokenizer, args.threads, tuple(sorted(set(args.batches))), args.runs, say, plain)
     result: dict[str, Any] = {"rows": [], "machine": machine(setup, shlex.join(["stretto", *sys.argv[1:]]))}
     for name, compare in comparisons().items():
         if args.only is None or name in args.only:
             result["rows"] += [asdict(row) for row in compare(setup)]
-    if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
+            if args.out:  # what is known so far: all of it takes long
+                Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
     if not args.json and not args.quiet:
         show(result)
     if args.json:

@@ -1,4 +1,5 @@
-"""One pass over a few tokens against its floor: the bare matrix products of the same shapes and weights."""
+"""One pass over a few tokens against its floor: the bare matrix products of the same shapes and weights,
+packed as those of the pass are."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from stretto.llm.bench.measure import Setup, Skipped, medians, rounded
 from stretto.llm.cache import KVCache
 from stretto.llm.tokenizer import MASK
 from stretto.llm.transformer import Transformer
+from torch import nn
 
 NAME = "forward"
 BEHIND = 400
@@ -59,17 +60,21 @@ def matmul_floor(model: Transformer, tokens: int, behind: int = BEHIND) -> Calla
 
     Raises ValueError for a mixture of experts, whose products depend on its tokens.
     """
-    c, weights = model.config, list[torch.Tensor]()
+    c, products = model.config, list[tuple[nn.Module, int]]()
     for block in model.blocks:
         if block.experts is not None:
             raise ValueError("the model is a mixture of experts: what it multiplies depends on its tokens")
         attn = block.self_attn
-        parts = (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj)
-        weights += [part.weight for part in (*parts, block.gate_proj, block.up_proj, block.down_proj)]
+        qkv, gate_up = attn.qkv_proj, block.gate_up_proj
+        first = [attn.q_proj, attn.k_proj, attn.v_proj] if qkv is None else [qkv]
+        second = [block.gate_proj, block.up_proj] if gate_up is None else [gate_up]
+        products += [(part, c.width) for part in (*first, *second)]
+        products += [(attn.o_proj, c.heads * c.head_width), (block.down_proj, c.hidden)]
+    products.append((model.lm_head, c.width))
     like = model.embed_tokens.weight
     inputs = {
         size: torch.randn(tokens, size, device=like.device, dtype=like.dtype)
-        for size in {weight.shape[1] for weight in weights} | {c.width}
+        for size in {size for _, size in products}
     }
     groups, length = c.heads // c.kv_heads, behind + tokens
 
@@ -82,12 +87,12 @@ def matmul_floor(model: Transformer, tokens: int, behind: int = BEHIND) -> Calla
 
     @torch.inference_mode()
     def run() -> object:
-        for weight in weights:
-            F.linear(inputs[weight.shape[1]], weight)
+        for product, size in products:
+            product(inputs[size])
         for key, value in zip(keys, values, strict=True):
             queries @ key.transpose(-1, -2)
             shares @ value
-        return F.linear(inputs[c.width], model.lm_head.weight)
+        return None
 
     return run
 

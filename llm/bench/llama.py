@@ -128,7 +128,7 @@ def compare(setup: Setup) -> list[LlamaRow | Skipped]:
     if reason := why_not():
         return [Skipped(NAME, reason)]
     try:
-        check_llama(setup.model)
+        check_llama(setup.stored)
     except ValueError as error:
         return [Skipped(NAME, str(error))]
     prompt, found = prompt_ids(setup.tokenizer), dict[str, list[Greedy]](ours=[], theirs=[])
@@ -136,7 +136,7 @@ def compare(setup: Setup) -> list[LlamaRow | Skipped]:
     try:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.gguf"
-            write_gguf(path, setup.model, PROMPT + REPLY)
+            write_gguf(path, setup.stored, PROMPT + REPLY)
             gpu = setup.device.type == "cuda"
             ways = {"ours": ours(engine), "theirs": theirs(path, torch.get_num_threads(), gpu)}
             for run in range(setup.runs + 1):

@@ -19,8 +19,9 @@ from stretto.llm.transformer import Transformer
 
 @dataclass
 class Setup:
-    """What all comparisons share. `batches`: conversations at once; `runs`: repetitions, of which medians are
-    taken; `say` tells how far it has come."""
+    """What all comparisons share. `model`: as it is used, that is packed where it can be; `plain`: with the
+    weights as they are stored, where that is another one. `batches`: conversations at once; `runs`:
+    repetitions, of which medians are taken; `say` tells how far it has come."""
 
     model: Transformer
     tokenizer: Tokenizer
@@ -28,6 +29,12 @@ class Setup:
     batches: tuple[int, ...] = (1, 4, 16, 64)
     runs: int = 5
     say: Callable[[str], None] = field(default=lambda text: None)
+    plain: Transformer | None = None
+
+    @property
+    def stored(self) -> Transformer:
+        """The model with plain weights."""
+        return self.plain or self.model
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +100,7 @@ def machine(setup: Setup, command: str) -> dict[str, Any]:
         "compiled": False,
         "dtype": str(setup.dtype).removeprefix("torch."),
         "model": {
-            "parameters": sum(p.numel() for p in setup.model.parameters()),
+            "parameters": sum(p.numel() for p in setup.stored.parameters()),
             "layers": shape.layers,
             "width": shape.width,
             "vocab": shape.vocab,

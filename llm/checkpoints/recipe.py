@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from stretto.llm.checkpoint import CheckpointError
 from stretto.llm.checkpoints.chat import Chat
-from stretto.llm.transformer import Config, Rope
+from stretto.llm.rope import Rope
+from stretto.llm.transformer import Config
 from torch import Tensor
 
 AttentionKind = Literal["causal+canvas", "block-causal", "full"]

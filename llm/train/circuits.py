@@ -14,7 +14,8 @@ changes every weight of it.
 from __future__ import annotations
 
 import torch
-from stretto.llm.transformer import Transformer, rope_table, rotate
+from stretto.llm.rope import rope_table, rotate
+from stretto.llm.transformer import Transformer
 from torch import Tensor
 
 SHARP_PAIRS = 6

@@ -30,6 +30,7 @@ from stretto.demo.spoken_call import facts, spoken_call
 from stretto.demo.warm_up import warm_up
 from stretto.llm.checkpoint import EMBEDDED, load
 from stretto.llm.local import LocalModel, fast_dtype
+from stretto.llm.packed import pack
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -42,7 +43,7 @@ def model_of(folder: str | None, shuffled: bool) -> LocalModel:
         for tensor in {t.data_ptr(): t for t in transformer.state_dict().values()}.values():
             order = torch.randperm(tensor.numel(), generator=generator)
             tensor.copy_(tensor.flatten()[order].view_as(tensor))
-    return LocalModel(model=transformer)
+    return LocalModel(model=pack(transformer))
 
 
 async def one(model: LocalModel, speech: Speech, seed: int, args: argparse.Namespace) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import random
 
 import torch
 from stretto.llm.format import Segment
+from stretto.llm.rope import rope_table, rotate
 from stretto.llm.tokenizer import END, SAY, SYSTEM
 from stretto.llm.train.canvases import make_batch
 from stretto.llm.train.conversion import prune, reading_loss, rotated_halves
-from stretto.llm.transformer import Config, Transformer, rope_table, rotate
+from stretto.llm.transformer import Config, Transformer
 
 TINY = Config(vocab=50, layers=4, width=32, heads=2, kv_heads=1, head_width=16, hidden=48, shifted=True)
 

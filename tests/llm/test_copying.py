@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 from stretto.llm.format import dialogue_segments
+from stretto.llm.rope import rope_table
 from stretto.llm.tokenizer import embedded_tokenizer
 from stretto.llm.train.augment import LOWERED, heard_dialogue, lowered
 from stretto.llm.train.circuits import seed_copying
 from stretto.llm.train.drills import Drills
 from stretto.llm.train.renaming import capitalised, made_up, names_of, rename
-from stretto.llm.transformer import Config, Transformer, rope_table
+from stretto.llm.transformer import Config, Transformer
 
 SHAPE = Config(vocab=400, layers=2, width=128, heads=4, kv_heads=2, head_width=64, hidden=64, qkv_bias=True)
 

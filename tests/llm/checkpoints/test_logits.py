@@ -14,7 +14,8 @@ from stretto.llm import checkpoint
 from stretto.llm.checkpoints.load import Checkpoint, load_checkpoint
 from stretto.llm.checkpoints.recipe import AttentionKind, attention_mask
 from stretto.llm.checkpoints.recipe import rope as rope_of
-from stretto.llm.transformer import Config, Rope, rope_table
+from stretto.llm.rope import Rope, rope_table
+from stretto.llm.transformer import Config
 from torch import Tensor
 from transformers import (
     LlamaConfig,
