@@ -186,8 +186,11 @@ export function shownDrafts(turn) {
   const newest = Math.max(0, ...turn.revisions.keys());
   const revision = turn.committed?.revision ?? newest;
   const mine = turn.drafts.filter((draft) => draft.revision === revision);
-  if (mine.length || !turn.committed) return mine;
-  return turn.drafts.slice(-1);
+  const last = turn.drafts.slice(-1);
+  // Drafts made while the caller speaks (revision 0) take each other's place.
+  if (revision === 0) return last;
+  if (mine.length) return mine;
+  return turn.committed || last[0]?.revision === 0 ? last : mine;
 }
 
 // Steps from the caller's last sound to the agent's first, ms from the former; null before the turn is over.
