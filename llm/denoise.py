@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stretto.llm.cache import KVCache
 from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
+from stretto.llm.engine import Forward, Job
 from stretto.llm.samplers.sampler import Proposal, Sampler, State, finish, read
 from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
 from torch import Tensor
@@ -44,6 +46,28 @@ class Pass:
     length: int
     state: int | None = None
     """Under a grammar: the automaton's state behind the canvas (None while denoising)."""
+
+
+def denoised(
+    cache: KVCache,
+    ids: list[int],
+    steps: Generator[Pass, Tensor, Pass],
+    show: Callable[[Pass], None] = lambda step: None,
+    count: Callable[[], None] = lambda: None,
+) -> Job[Pass]:
+    """Have a canvas written behind `ids`; each forward is counted, each pass shown, the last one returned."""
+    step = next(steps)
+    before: Tensor | None = None
+    while True:
+        count()
+        before = (yield Forward(cache, ids, 0, list(step.canvas), len(ids), before)).canvas
+        try:
+            step = steps.send(before)
+        except StopIteration as end:
+            last: Pass = end.value
+            show(last)
+            return last
+        show(step)
 
 
 def end_of(canvas: list[int]) -> int | None:

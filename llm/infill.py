@@ -17,13 +17,13 @@ from stretto.llm.constraints.automaton import text as exactly
 from stretto.llm.constraints.literals import MULTIBYTE
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary, shortest
-from stretto.llm.denoise import write_call
-from stretto.llm.engine import Forward, Job
+from stretto.llm.denoise import Pass, denoised, write_call
+from stretto.llm.engine import Job
 from stretto.llm.samplers import Sampler
+from stretto.llm.writing import CALL_CANVAS
 
 LONGEST_INFILL = 128
 """Tokens of a reply with its gaps."""
-CANVAS = 32
 _SEEN = either(one_of(mask_of((0x21, 0x7E))), MULTIBYTE)
 
 
@@ -73,24 +73,17 @@ def infilling(
 ) -> Job[tuple[list[int], int]]:
     """The tokens of the reply behind `ids`, and the forwards that they took."""
     written: list[int] = []
-    state, left, forwards = 0, LONGEST_INFILL, 0
+    passes: list[Pass] = []
+    state, left = 0, LONGEST_INFILL
     while not automaton.is_final(state):
-        size = min(CANVAS, left)
+        size = min(CALL_CANVAS, left)
         left -= size
         steps = write_call(size, sampler, automaton, state, left)
-        step = next(steps)
-        while True:
-            forwards += 1
-            scores = yield Forward(cache, ids + written, 0, list(step.canvas))
-            try:
-                step = steps.send(scores.canvas)
-            except StopIteration as end:
-                step = end.value
-                break
+        step = yield from denoised(cache, ids + written, steps, passes.append)
         written += step.canvas[: step.length]
         assert step.state is not None
         state = step.state
-    return written, forwards
+    return written, len(passes)
 
 
 def infilled(text: str, template: Sequence[str | Gap], forwards: int) -> Infilled:

@@ -14,8 +14,8 @@ from stretto.llm.constraints.call_path import CallPath
 from stretto.llm.constraints.call_text import compact_json, parse_call, parse_value
 from stretto.llm.constraints.speech import Pace, Unsayable
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary, shortest
-from stretto.llm.denoise import Pass, write_call, write_words
-from stretto.llm.engine import Forward, Job
+from stretto.llm.denoise import Pass, denoised, write_call, write_words
+from stretto.llm.engine import Job
 from stretto.llm.format import Segment
 from stretto.llm.language_model import FREE, Call, Canvas, Settled, Steering, ToolSpec
 from stretto.llm.samplers import Budget, Sampler
@@ -77,7 +77,7 @@ class Writing:
 
     def next_logits(self) -> Job[Tensor]:
         """The causal head's scores (vocab,) behind everything written so far."""
-        self.forwards += 1
+        self._count()
         rows = yield from self.c.read(self.base + self.ids)
         return rows[-1]
 
@@ -176,20 +176,10 @@ class Writing:
 
     def _denoised(self, steps: Generator[Pass, Tensor, Pass], show: Callable[[Pass], None]) -> Job[Pass]:
         """Have a canvas written behind everything so far; every pass of it is shown."""
-        step = next(steps)
-        before: Tensor | None = None
-        while True:
-            self.forwards += 1
-            ids = self.base + self.ids
-            scores = yield Forward(self.c.cache, ids, 0, list(step.canvas), len(ids), before)
-            before = scores.canvas
-            try:
-                step = steps.send(scores.canvas)
-            except StopIteration as end:
-                last: Pass = end.value
-                show(last)
-                return last
-            show(step)
+        return denoised(self.c.cache, self.base + self.ids, steps, show, self._count)
+
+    def _count(self) -> None:
+        self.forwards += 1
 
     def _draw(self) -> Callable[[Tensor], Tensor] | None:
         """How tokens of the next canvas are drawn, where they are."""
