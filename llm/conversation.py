@@ -128,7 +128,8 @@ class LocalConversation:
 
     def remember(self, ids: list[int], scores: Tensor) -> None:
         """`scores` (count, vocab) of the last tokens of `ids` are known."""
-        self._known = (ids, scores[-1]) if len(scores) else None
+        # A copy: they are part of the scores of a whole pass, of all requests in it.
+        self._known = (ids, scores[-1].clone()) if len(scores) else None
 
     def words(self, draft: str = "") -> list[str]:
         """All that was said and returned so far, and `draft`."""
