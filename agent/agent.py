@@ -15,6 +15,7 @@ import numpy as np
 from stretto.agent import events
 from stretto.agent.builtin import check_names
 from stretto.agent.call import SessionOptions
+from stretto.agent.call_information import CallInformation
 from stretto.agent.facts import facts_tool
 from stretto.agent.hearing import Recogniser
 from stretto.agent.realtime.stream_clock import StreamClock
@@ -132,11 +133,17 @@ class Agent:
 
     @asynccontextmanager
     async def call(
-        self, play: Sink, *, rate: int | None = None, transcript: str | Path | None = None
+        self,
+        play: Sink,
+        *,
+        rate: int | None = None,
+        transcript: str | Path | None = None,
+        information: CallInformation | None = None,
     ) -> AsyncIterator[AgentCall]:
         """A call. `play` gets the agent's audio, 20 ms at a time: int16 at `rate` Hz (None: the voice's own),
         and the time (s, `call.clock`) at which it is due.
 
+        `information`: who calls, for the tools (`call_information()`).
         The block ends with the call if the agent hangs up first: `call.over` tells. Leaving it hangs up.
         """
         model, recogniser, voice = self._loaded()
@@ -151,6 +158,7 @@ class Agent:
             clock=clock,
             bias=self.bias,
             transcript_path=transcript,
+            information=information,
         )
         async with asyncio.TaskGroup() as group:
             held = AgentCall(session, clock, group.create_task(session.run()))
@@ -254,6 +262,10 @@ class AgentCall:
     def events(self) -> AsyncIterator[events.Event]:
         """What happens from now on, in order, until the call is over."""
         return self.session.events()
+
+    def press(self, key: str) -> None:
+        """The caller pressed a key of the telephone. Raises ValueError for what is no key."""
+        self.session.press(key)
 
     def say(self, text: str) -> None:
         """Have the agent say these very words."""

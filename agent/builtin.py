@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from stretto.llm.language_model import Call
+from stretto.llm.language_model import AUTO, Call, ToolChoice
 from stretto.tools.runner import AnyTool
 from stretto.tools.tool import ToolSpec
 
@@ -23,6 +24,14 @@ def check_names(tools: Sequence[AnyTool]) -> None:
             raise ValueError(f"{name} is built in: give your tool another name")
         if names.count(name) > 1:
             raise ValueError(f"two tools are called {name}: give one another name")
+
+
+def choice_of(choice: ToolChoice, tools: Sequence[AnyTool]) -> ToolChoice:
+    """A choice as the model gets it: to hang up is not what whoever requires a call means."""
+    if choice.mode == "required" and choice.names is None:
+        own = frozenset(tool.spec.name for tool in tools)
+        return replace(choice, names=own) if own else AUTO
+    return choice
 
 
 def split(calls: Sequence[Call]) -> tuple[list[Call], str | None]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from stretto.agent import events
+from stretto.agent.call_information import CallInformation
 from stretto.agent.canned import Canned
 from stretto.agent.history import History, told
 from stretto.agent.patience import PatienceOptions
@@ -36,6 +37,8 @@ class SessionOptions:
     `respond`: answer every turn of the caller; else only when told to (`Session.respond`). `interruptible`:
     a caller who speaks stops the agent. `one_moment_ms`: a tool that runs for longer is covered by a canned
     sentence, if the model said nothing itself. `rate`: of the agent's audio, Hz; None for the voice's own.
+    `answer_keys`: what the caller enters by keys of the telephone is answered like words; else it is only
+    told (`KeysEntered`). `keys_pause_s`: without another key for so long an entry is over.
     """
 
     system: str = "You are a helpful voice agent. Plain spoken English, short."
@@ -55,6 +58,8 @@ class SessionOptions:
     draft_deadline_ms: float | None = None
     max_tool_rounds: int = 3
     one_moment_ms: float = 1500.0
+    answer_keys: bool = True
+    keys_pause_s: float = 2.0
     silence_prompt_s: float = 8.0
     silence_prompts: int = 3
     longest_call_s: float = 600.0
@@ -67,7 +72,9 @@ class SessionOptions:
     canned: Canned = field(default_factory=Canned)
 
     def __post_init__(self) -> None:
-        for name in ("longest_call_s", "silence_prompt_s", "caller_gone_s", "model_timeout_s"):
+        for name in (
+            "longest_call_s", "silence_prompt_s", "caller_gone_s", "model_timeout_s", "keys_pause_s"
+        ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
         if self.max_tool_rounds < 1:
@@ -129,6 +136,7 @@ class Call:
     clock: Callable[[], float]
     conversation: Conversation
     history: History
+    information: CallInformation = field(default_factory=CallInformation)
     record: CallRecord = field(default_factory=CallRecord)
     speculation: Speculation = field(default_factory=Speculation)
     started: float = 0.0

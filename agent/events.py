@@ -49,6 +49,21 @@ class CallerSilent(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyPressed(Event):
+    """The caller pressed a key of the telephone (DTMF): 0-9, *, # or A-D."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeysEntered(Event):
+    """What the caller entered by keys, up to `#` (left out) or a pause; it came in or after turn `turn`."""
+
+    turn: int
+    keys: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SoftEnd(Event):
     """The caller fell silent; a reply is prepared. `speech_end_ms`: the last speech sample."""
 

@@ -12,6 +12,7 @@ from stretto.agent.early import EarlyDraft
 from stretto.agent.endings import asks_for_digits
 from stretto.agent.hearing import FRAME_S, Hearing
 from stretto.agent.interruption import AgentAudible, AgentSilent, Interrupting, Interruption
+from stretto.agent.keypad import Keypad
 from stretto.agent.replying import Reply
 from stretto.agent.speaking import Mouth, Outlet, Sink, Utterance, Voice
 from stretto.agent.speculation import Key
@@ -55,6 +56,7 @@ class Floor:
         self._cut: Reply | None = None
         self._question = ""
         self._closing = False
+        self._keypad = Keypad(options.keys_pause_s)
 
     @property
     def turn_number(self) -> int:
@@ -84,6 +86,25 @@ class Floor:
         """Nothing happened, but `now` went on."""
         self._feed(None)
         self._interrupting(None)
+        self._entered(self._keypad.time_passed(self._call.clock()))
+
+    def press(self, key: str) -> None:
+        """The caller pressed a key of the telephone: like speech it stops the agent, and may be answered."""
+        call = self._call
+        call.emit(events.KeyPressed(at_ms=call.ms(), key=key))
+        if call.options.answer_keys and call.options.interruptible and not self._closing:
+            self.cancel()
+        self._entered(self._keypad.press(key, call.clock()))
+
+    def _entered(self, keys: str | None) -> None:
+        call = self._call
+        if keys is None or self._closing:
+            return
+        call.emit(events.KeysEntered(at_ms=call.ms(), turn=self._turns.turn, keys=keys))
+        if call.options.answer_keys:
+            call.edited = True
+            call.history.written("user", keys, call.ms())
+            self.respond()
 
     def say(self, text: str, ends: str | None = None) -> None:
         """Say a canned sentence outside of any turn; then end the call for the reason `ends`, if given."""

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stretto.agent import events
-from stretto.agent.builtin import BUILT_IN
+from stretto.agent.builtin import BUILT_IN, choice_of
 from stretto.agent.call import Call, EventStream, SessionOptions
+from stretto.agent.call_information import CallInformation
 from stretto.agent.events import Event
 from stretto.agent.floor import GRACE_S, Floor
 from stretto.agent.hearing import FRAME_S, Hearing, Recogniser, VoiceActivity
 from stretto.agent.history import History
+from stretto.agent.keypad import check_key
 from stretto.agent.line import FrameLine
 from stretto.agent.patience import Patience, Prompt
 from stretto.agent.speaking import Outlet, Sink, Utterance, Voice
@@ -29,7 +31,7 @@ from stretto.agent.tool_calls import take_result
 from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
-from stretto.llm.language_model import AUTO, Conversation, LanguageModel, ToolSpec
+from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.runner import AnyTool, ToolRunner
 
 __all__ = ["Session", "SessionOptions"]
@@ -49,7 +51,7 @@ class Session:
     (seconds, monotonic). Give the caller's frames to `hear`, with times on the same clock. `bias`: words that
     the recogniser should expect. `transcript_path`: a JSONL file that keeps every message as it is said.
     `built_in`: of the tools that the session handles itself, those to offer. `outlet`: takes speech ahead of
-    the sink (see `Outlet`).
+    the sink (see `Outlet`). `information`: who calls; tools find it with `call_information()`.
     Components are shared between calls; the session closes none of them.
     Raises `ValueError` for contradicting options and for two tools of one name.
     """
@@ -69,8 +71,10 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         bias: Sequence[str] = (),
         transcript_path: str | Path | None = None,
+        information: CallInformation | None = None,
     ) -> None:
         self.options = options or SessionOptions()
+        self.information = information or CallInformation()
         self._built_in = tuple(built_in)
         self._model = model
         self._tools = self._checked(tools)
@@ -81,6 +85,7 @@ class Session:
             clock,
             self._opened(self.options, self._tools),
             History(transcript_path),
+            self.information,
             speculation=Speculation(self.options.speculate),
         )
         self._runners = [ToolRunner(self._tools)]
@@ -129,6 +134,12 @@ class Session:
     def watch(self, tell: Callable[[Event], None]) -> None:
         """Have a function told of every event at once, before what follows; it must return at once, too."""
         self._call.watchers.append(tell)
+
+    def press(self, key: str) -> None:
+        """The caller pressed a key (see `SessionOptions.answer_keys`). Raises ValueError for what is none."""
+        check_key(key)
+        if self._running and not self.over:
+            self._floor.press(key)
 
     async def hang_up(self) -> None:
         """The caller hung up (or the embedder wants no more): end the call and wait until it is over."""
@@ -297,11 +308,7 @@ class Session:
         return tuple(tools)
 
     def _opened(self, options: SessionOptions, tools: Sequence[AnyTool]) -> Conversation:
-        choice = options.tool_choice
-        if choice.mode == "required" and choice.names is None:
-            # To hang up is not what whoever requires a call means.
-            own = frozenset(tool.spec.name for tool in tools)
-            choice = replace(choice, names=own) if own else AUTO
+        choice = choice_of(options.tool_choice, tools)
         return self._model.open(options.system, [*(tool.spec for tool in tools), *self._built_in], choice)
 
     # ------------------------------------------------------------------ the call

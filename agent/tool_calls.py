@@ -8,6 +8,7 @@ from typing import Any
 
 from stretto.agent import events
 from stretto.agent.call import Call
+from stretto.agent.call_information import about
 from stretto.agent.timeline import ToolRecord, TurnRecord
 from stretto.llm.language_model import Call as ToolCall
 from stretto.tools.runner import ToolRunner
@@ -18,8 +19,9 @@ async def call_tools(
     call: Call, runner: ToolRunner, turn: TurnRecord, calls: Sequence[ToolCall]
 ) -> list[Result]:
     """Run the calls of one round; results in their order. A tool that fails gives an error result."""
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_run(call, runner, turn, each)) for each in calls]
+    with about(call.information):
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(_run(call, runner, turn, each)) for each in calls]
     return [task.result() for task in running]
 
 
