@@ -31,14 +31,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add `stretto serve`."""
     parser = subparsers.add_parser(
         "serve",
-        help="calls over WebSocket: OpenAI Realtime clients and the browser page",
-        description="/v1/realtime speaks the OpenAI Realtime protocol, / is a page to talk from. Without "
-        "keys only this machine may call.",
+        help="calls over WebSocket and telephone: OpenAI Realtime clients, the browser, Twilio, Asterisk",
+        description="/v1/realtime speaks the OpenAI Realtime protocol, / is a page to talk from, /twilio "
+        "takes Twilio's streams. Without keys only this machine may call.",
     )
     parser.add_argument("--host", default=ServeSettings.model_fields["host"].default)
     parser.add_argument("--port", type=int, default=ServeSettings.model_fields["port"].default)
     parser.add_argument(
         "--record", metavar="DIR", help="keep recording, transcript and page of every call there"
+    )
+    parser.add_argument(
+        "--audiosocket", metavar="HOST:PORT", help="take calls of Asterisk's AudioSocket there, too"
     )
     add_tool_flags(parser)
     add_model_flags(parser)
@@ -52,6 +55,7 @@ def run_serve(args: argparse.Namespace) -> int:
     serving = settings.serve
     try:
         serving.required_keys()
+        serving.audiosocket_address()
     except ValueError as error:
         raise UsageError(str(error)) from error
     if serving.record is not None:
@@ -97,9 +101,13 @@ async def serve(server: Server, host: str, port: int, as_json: bool, console: Co
             raise UsageError(
                 f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --port"
             ) from error
+        address = server.audiosocket and "{}:{}".format(*server.audiosocket.address)
         if as_json:
-            print(json.dumps({"ready": True, "url": url}), flush=True)
-        console.print(f"ready: {url}   (/v1/realtime, /healthz, /metrics; Ctrl-C ends)", markup=False)
+            print(json.dumps({"ready": True, "url": url, "audiosocket": address}), flush=True)
+        ways = "/v1/realtime, /twilio, /healthz, /metrics"
+        console.print(f"ready: {url}   ({ways}; Ctrl-C ends)", markup=False)
+        if address:
+            console.print(f"AudioSocket: {address}", markup=False)
         await stop.wait()
         console.print("hanging up")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
@@ -55,6 +55,26 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _web_address(value: str) -> str:
+    """Without a slash at the end."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be the address of a server, as in https://calls.example.com")
+    return value.rstrip("/")
+
+
+def _host_and_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError("must be HOST:PORT, as in 127.0.0.1:9092")
+    return value
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)
+    return value
+
+
 Number = BeforeValidator(_no_truth)
 Count = Annotated[int, Field(ge=1), Number]
 Natural = Annotated[int, Field(ge=0), Number]
@@ -62,6 +82,7 @@ Port = Annotated[int, Field(ge=0, le=65535), Number]
 Positive = Annotated[float, Field(gt=0), Number]
 Probability = Annotated[float, Field(ge=0, le=1), Number]
 Key = Annotated[SecretStr, AfterValidator(_key)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Section(BaseModel):
@@ -126,6 +147,10 @@ class CallSettings(Section):
     """How often in a turn the model may call tools and read what they gave."""
     one_moment_ms: Positive = SessionOptions.one_moment_ms
     """A tool that runs for longer is covered by a sentence."""
+    answer_keys: bool = SessionOptions.answer_keys
+    """What a caller enters by keys of the telephone is answered like words."""
+    keys_pause_s: Positive = SessionOptions.keys_pause_s
+    """Without another key for so long what was entered counts as whole; `#` ends it at once."""
     silence_prompt_s: Positive = SessionOptions.silence_prompt_s
     """A caller silent for so long is asked whether they are still there."""
     silence_prompts: Natural = SessionOptions.silence_prompts
@@ -147,6 +172,29 @@ class CallSettings(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> CallSettings:
         SessionOptions(**self.model_dump(exclude={"canned"})).turn_options()
+        return self
+
+
+class TwilioSettings(Section):
+    """Telephone calls from Twilio, at `/twilio` (agent/TELEPHONY.md)."""
+
+    auth_token: Key | None = None
+    """The account's auth token: requests must be signed with it. Without it only this machine may call."""
+    public_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    """Under which Twilio reaches this server, as in `https://calls.example.com`; without it `Host` tells."""
+    account_sid: str | None = None
+    """With it, and the token, calls are ended and handed over by Twilio's REST interface."""
+    transfer_to: str | None = None
+    """Telephone number of the person to whom calls are handed over, as in `+15551234567`."""
+    api_url: Annotated[str, AfterValidator(_web_address)] = "https://api.twilio.com"
+    """Where that interface is."""
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> TwilioSettings:
+        if self.account_sid is not None and self.auth_token is None:
+            raise ValueError("account_sid needs auth_token, too")
+        if self.transfer_to is not None and self.account_sid is None:
+            raise ValueError("transfer_to needs account_sid, too: calls are handed over by REST")
         return self
 
 
@@ -179,6 +227,11 @@ class ServeSettings(Section):
     """Folder for recordings and transcripts of all calls; none are kept without it."""
     metrics: bool = True
     """Offer `/metrics` to Prometheus."""
+    audiosocket: Annotated[str, AfterValidator(_host_and_port)] | None = None
+    """`HOST:PORT` on which calls of Asterisk's AudioSocket are taken. It knows no keys: see the next."""
+    audiosocket_peers: Annotated[list[Network], BeforeValidator(_listed)] = []
+    """Addresses and networks of the Asterisks that may call; without any, only this machine may."""
+    twilio: TwilioSettings = TwilioSettings()
 
     def all_keys(self) -> list[str]:
         """The keys of the settings and of the key file. Raises `ValueError` for a file without a key."""
@@ -188,10 +241,19 @@ class ServeSettings(Section):
 
     def is_local(self) -> bool:
         """Only this machine reaches it."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+    def audiosocket_address(self) -> tuple[str, int] | None:
+        """Where AudioSocket listens. Raises `ValueError` where others reach it and no peers are named."""
+        if self.audiosocket is None:
+            return None
+        host, _, port = self.audiosocket.rpartition(":")
+        if not _is_loopback(host) and not self.audiosocket_peers:
+            raise ValueError(
+                f"whoever reaches {host} could call: set {PREFIX}SERVE{NESTED}AUDIOSOCKET_PEERS or [serve] "
+                "audiosocket_peers to the addresses of your Asterisk, or listen on 127.0.0.1"
+            )
+        return host.strip("[]"), int(port)
 
     def required_keys(self) -> list[str]:
         """`all_keys`; raises `ValueError`, too, where the host asks for keys and there are none."""
@@ -297,6 +359,13 @@ class Settings(BaseSettings):
             canned=replace(canned or Canned(), **said),
             **self.call.model_dump(exclude={"canned"}),
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def section_of(field: FieldInfo | None) -> type[BaseModel] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from stretto.agent.timeline import TurnRecord
@@ -35,6 +35,17 @@ class Outlet(Protocol):
     def audio(self, utterance: Utterance, chunk: Chunk) -> None: ...
     def end(self, utterance: Utterance) -> None:
         """All of it is made, or it was stopped (`Utterance.stopped`) or failed (`Utterance.error`)."""
+        ...
+
+
+@runtime_checkable
+class PacedOutlet(Outlet, Protocol):
+    """An outlet that knows what the other end has played: what was heard is counted as it says."""
+
+    async def pace(
+        self, playback: Playback, write: Callable[[Int16, float], None], clock: Callable[[], float]
+    ) -> None:
+        """As `stretto.audio.playback.pace`: frames are taken as they are played, until cancelled."""
         ...
 
 
@@ -110,7 +121,10 @@ class Mouth:
 
     async def run(self) -> None:
         """Send frames until cancelled. Raises what the sink raises: the line is gone then."""
-        await pace(self.playback, self._write, self._clock)
+        if isinstance(self._outlet, PacedOutlet):
+            await self._outlet.pace(self.playback, self._write, self._clock)
+        else:
+            await pace(self.playback, self._write, self._clock)
 
     async def record(self, text: str) -> None:
         """Synthesise a sentence for later, so that it starts at once and even when the voice fails then."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agent.builtin import BUILT_IN
+from stretto.agent.call_information import CallInformation
 from stretto.agent.hearing import Recogniser
 from stretto.agent.history import told
 from stretto.agent.realtime import client_events as c
@@ -63,6 +64,9 @@ class Service:
 class Connection:
     """`run` until the client is gone or the agent hangs up. `extra`: tell Stretto's own events as well."""
 
+    confirmed = False
+    """The client does not tell when it plays what it gets."""
+
     def __init__(self, service: Service, wire: Wire, *, extra: bool = False, greet: bool = False) -> None:
         self.id = new_id("sess")
         self.items = Items()
@@ -90,6 +94,7 @@ class Connection:
             bias=service.bias,
             outlet=self.responses,
             transcript_path=service.record and service.record / f"{self.id}.jsonl",
+            information=CallInformation("realtime", self.id),
         )
         self._reporter = Reporter(
             wire, self.items, self.responses, lambda: self._config, self.session.history, self.session.forget,

@@ -58,8 +58,13 @@ class Wire:
             if changed is None:
                 return
             event = changed
-        self._append(_text(event))
-        self._news.set()
+        self.put(event)
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Append an event as it is, for other protocols; nothing once the client is too slow."""
+        if self._too_slow is None:
+            self._append(_text(event))
+            self._news.set()
 
     def _append(self, text: str) -> None:
         self._waiting.append(text)

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from stretto.agent.call_page.page import about_record, write_page
 from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.events import Event
-from stretto.agent.realtime.connection import Connection
+from stretto.agent.session import Session
 from stretto.agent.ways_in.stereo import StereoRecorder
+from stretto.audio.pcm import Int16
+
+
+class Recordable(Protocol):
+    """A call of any door. `played` and `heard` are called with audio and its time on `clock` (s)."""
+
+    id: str
+    played: Callable[[Int16, float], object] | None
+    heard: Callable[[Int16, float], object] | None
+
+    @property
+    def session(self) -> Session: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def confirmed(self) -> bool:
+        """The times of `played` are told by the other end; else they are those at which it was due."""
+        ...
 
 
 class CallRecorder:
     """Made before the call begins; `save` it when it is over, however it ended."""
 
-    def __init__(self, call: Connection, folder: Path) -> None:
+    def __init__(self, call: Recordable, folder: Path) -> None:
         self._call = call
         self._path = folder / f"{call.id}.wav"
         self._both = StereoRecorder(call.session.rate, call.clock)
         self._events: list[Event] = []
         call.heard = self._both.caller
-        call.played = self._both.agent
+        call.played = self._both.agent_heard if call.confirmed else self._both.agent
         call.session.watch(self._events.append)
 
     async def save(self) -> None:

@@ -94,6 +94,11 @@ class Doors:
         _count(self._asked.setdefault(name, deque()), self.requests_per_minute, now)
         return name
 
+    def admit_line(self, name: str, now: float) -> str:
+        """A request of a telephone line, whose own check it has passed; its name. Raises Refused."""
+        _count(self._asked.setdefault(name, deque()), self.requests_per_minute, now)
+        return name
+
     @contextmanager
     def session(self, name: str) -> Iterator[None]:
         """A call of somebody, counted while it lasts. Raises Refused where there are too many."""
@@ -109,7 +114,7 @@ class Doors:
         """Raises Refused where no call more may begin."""
         if self.sessions >= self.max_sessions:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy, try again soon")
-        if self.keys and self._open[name] >= self.sessions_per_key:
+        if self.key_of(name) is not None and self._open[name] >= self.sessions_per_key:
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "this key holds as many calls as it may")
 
     def key_of(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from stretto.agent import events
 from stretto.agent.session import Session
 from stretto.agent.timeline import TurnRecord
+from stretto.audio.packets import PacketStream
 
 BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 """Seconds."""
@@ -33,6 +34,17 @@ class Metrics:
         self.ended = Counter("stretto_calls", "Calls that are over", ["reason"], registry=registry)
         self.refused = Counter("stretto_refused", "Requests not let in", ["status"], registry=registry)
         self.bad_frames = Counter("stretto_bad_frames", "Client events refused", registry=registry)
+        self.phone_calls = Counter("stretto_phone_calls", "Calls by telephone", ["way"], registry=registry)
+        self.phone_lost = Counter(
+            "stretto_phone_lost_seconds",
+            "Audio of telephone lines that never came",
+            ["way"],
+            registry=registry,
+        )
+        self.phone_late = Counter(
+            "stretto_phone_late_packets", "Packets of telephone lines that came too late", ["way"],
+            registry=registry,
+        )  # fmt: skip
         self._stage = Histogram(
             "stretto_stage_seconds", "Time of a turn's stages", ["stage"], buckets=BUCKETS, registry=registry
         )
@@ -75,6 +87,12 @@ class Metrics:
                     self._failures.labels(part).inc()
 
         session.watch(happened)
+
+    def phone(self, way: str, packets: PacketStream) -> None:
+        """A call by telephone is over."""
+        self.phone_calls.labels(way).inc()
+        self.phone_lost.labels(way).inc(packets.lost / packets.rate)
+        self.phone_late.labels(way).inc(packets.late)
 
     def _turn(self, turn: TurnRecord) -> None:
         self._turns.labels(turn.speculation).inc()

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
@@ -17,9 +17,13 @@ from weakref import WeakKeyDictionary
 
 from stretto.agent.realtime.connection import Connection, Service
 from stretto.agent.realtime.wire import TooSlow, Wire
-from stretto.agent.server.call_recorder import CallRecorder
+from stretto.agent.server import twilio_door
+from stretto.agent.server.audiosocket_door import AudioSocketDoor
 from stretto.agent.server.doors import Doors, Refused, mint
+from stretto.agent.server.held_calls import CLOSE_S, HeldCalls
 from stretto.agent.server.metrics import Metrics
+from stretto.agent.server.twilio_door import TwilioDoor
+from stretto.agent.ways_in import twilio_call
 from websockets.asyncio.server import Server as WebSockets
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -48,8 +52,6 @@ SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
-CLOSE_S = 10.0
-"""At the end all calls may take so long to hang up."""
 OVERSIZE = 4
 """A frame of up to so many times the longest is read, refused and forgotten; a longer one ends the call."""
 FRAMES_WAITING = 4
@@ -74,9 +76,14 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics | None = field(default_factory=Metrics)
     record: Path | None = None
-    _calls: dict[str, tuple[Connection, asyncio.Task[None] | None]] = field(default_factory=dict)
+    twilio: TwilioDoor = field(default_factory=TwilioDoor)
+    audiosocket: AudioSocketDoor | None = None
     _names: WeakKeyDictionary[ServerConnection, str] = field(default_factory=WeakKeyDictionary)
     """Who a connection is of, until its call begins; a handshake that fails has none."""
+
+    def __post_init__(self) -> None:
+        tools = frozenset(tool.spec.name for tool in self.service.tools)
+        self._calls = HeldCalls(self.metrics, self.record, tools)
 
     @asynccontextmanager
     async def listening(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
@@ -84,24 +91,30 @@ class Server:
 
         Raises OSError where the port is taken.
         """
-        async with serve(
-            self._call,
-            host,
-            port,
-            process_request=self._request,
-            select_subprotocol=_chosen,
-            compression=None,
-            max_size=OVERSIZE * self.limits.frame,
-            max_queue=FRAMES_WAITING,
-            ping_interval=20,
-            ping_timeout=20,
-            close_timeout=2,
-            server_header="Stretto",
-        ) as listener:
+        async with (
+            self._telephones(),
+            serve(
+                self._call,
+                host,
+                port,
+                process_request=self._request,
+                select_subprotocol=_chosen,
+                compression=None,
+                max_size=OVERSIZE * self.limits.frame,
+                max_queue=FRAMES_WAITING,
+                ping_interval=20,
+                ping_timeout=20,
+                close_timeout=2,
+                server_header="Stretto",
+            ) as listener,
+        ):
             yield _url(listener, host)
-            async with asyncio.TaskGroup() as group:
-                for call, task in list(self._calls.values()):
-                    group.create_task(_hang_up(call, task))
+            await self._calls.hang_up()
+
+    def _telephones(self) -> AbstractAsyncContextManager[None]:
+        if self.audiosocket is None:
+            return nullcontext()
+        return self.audiosocket.listening(self.service, self.doors, self._calls)
 
     # ------------------------------------------------------------------ plain requests
 
@@ -114,6 +127,8 @@ class Server:
             if path in PAGE:
                 name, kind = PAGE[path]
                 return _response(files("stretto.agent.page").joinpath(name).read_bytes(), kind)
+            if path in (twilio_door.STREAM, twilio_door.VOICE):
+                return self._telephone(connection, request, path)
             if path not in ("/v1/realtime", "/v1/models", "/token", "/metrics"):
                 return _json(
                     {"error": {"message": f"there is nothing at {path[:200]}"}}, HTTPStatus.NOT_FOUND
@@ -126,16 +141,40 @@ class Server:
                 tokens=path not in KEY_ONLY,
             )
             if path == "/v1/realtime":
-                if request.headers.get("Upgrade", "").lower() != "websocket":
-                    raise Refused(HTTPStatus.UPGRADE_REQUIRED, "connect with a WebSocket")
-                self.doors.check_room(name)
-                self._names[connection] = name
+                self._let_in(connection, request, name)
                 return None
             return self._answer(path, name)
         except Refused as refused:
-            if self.metrics is not None:
-                self.metrics.refused.labels(str(refused.status.value)).inc()
+            self._calls.turned_away(refused.status.value)
             return _json({"error": {"message": str(refused)}}, refused.status)
+
+    def _let_in(self, connection: ServerConnection, request: Request, name: str) -> None:
+        """Let a call of somebody begin. Raises Refused."""
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise Refused(HTTPStatus.UPGRADE_REQUIRED, "connect with a WebSocket")
+        self.doors.check_room(name)
+        self._names[connection] = name
+
+    def _telephone(self, connection: ServerConnection, request: Request, path: str) -> Response | None:
+        """Twilio asks what to do with a call, or streams one. Raises Refused."""
+        host, now = request.headers.get("Host", ""), time.monotonic()
+        if self.twilio.auth_token is None:  # nothing is signed: the doors are those of everybody
+            peer = connection.remote_address
+            self.doors.admit(_plain(request.headers), now, str(peer[0]) if peer else "")
+        else:
+            given = request.headers.get("X-Twilio-Signature")
+            self.twilio.check(given, request.path, host)
+        name = self.doors.admit_line(twilio_call.WAY, now)
+        if path == twilio_door.STREAM:
+            self._let_in(connection, request, name)
+            return None
+        try:
+            self.doors.check_room(name)
+            body = self.twilio.answer(urlsplit(request.path).query, host)
+        except Refused as refused:
+            self._calls.turned_away(refused.status.value)
+            body = twilio_door.BUSY
+        return _response(body.encode(), "text/xml; charset=utf-8")
 
     def _answer(self, path: str, name: str) -> Response:
         if path == "/metrics":
@@ -167,31 +206,40 @@ class Server:
 
     async def _hold(self, connection: ServerConnection) -> None:
         assert connection.request is not None
+        if urlsplit(connection.request.path).path == twilio_door.STREAM:
+            await self._hold_telephone(connection)
+            return
         asked = parse_qs(urlsplit(connection.request.path).query)
         beta = "realtime=v1" in connection.request.headers.get("OpenAI-Beta", "")
         wire = Wire(connection.send, beta)
         flags = {flag: flag in asked.get("stretto", []) for flag in ("events", "greet")}
         call = Connection(self.service, wire, extra=flags["events"], greet=flags["greet"])
-        recorder = CallRecorder(call, self.record) if self.record is not None else None
-        if self.metrics is not None:
-            self.metrics.watch(call.session, frozenset(tool.spec.name for tool in self.service.tools))
-            self.metrics.sessions.inc()
-        self._calls[call.id] = call, asyncio.current_task()
-        try:
-            async with asyncio.TaskGroup() as group:
-                sending = group.create_task(self._send(wire, connection))
-                record = await call.run(self._received(connection, wire))
-                await asyncio.wait([sending], timeout=CLOSE_S)
-                sending.cancel()
-            if self.metrics is not None:
-                self.metrics.ended.labels(record.ended).inc()
-        finally:
-            del self._calls[call.id]
-            if self.metrics is not None:
-                self.metrics.sessions.dec()
-            if recorder is not None:
-                await recorder.save()
+        async with self._calls.holding(call), self._sending(wire, connection):
+            record = await call.run(self._received(connection, wire))
         await connection.close(1000, record.ended)
+
+    async def _hold_telephone(self, connection: ServerConnection) -> None:
+        """A call that Twilio streams."""
+        wire = Wire(connection.send)
+        received = self._received(connection, None)
+        start = await twilio_call.started(received, self._calls.refused)
+        if start is None:
+            await connection.close(1002, "the stream does not start")
+            return
+        call = twilio_call.TwilioCall(self.service, wire, start, self._calls.refused)
+        async with self._calls.holding(call), self._sending(wire, connection):
+            record = await call.run(received)
+            await self.twilio.ended(record, start.call_sid)
+        await connection.close(1000, record.ended)
+
+    @asynccontextmanager
+    async def _sending(self, wire: Wire, connection: ServerConnection) -> AsyncIterator[None]:
+        """Send what is put on the wire while the block runs, and then the rest of it."""
+        async with asyncio.TaskGroup() as group:
+            sending = group.create_task(self._send(wire, connection))
+            yield
+            await asyncio.wait([sending], timeout=CLOSE_S)
+            sending.cancel()
 
     async def _send(self, wire: Wire, connection: ServerConnection) -> None:
         try:
@@ -202,35 +250,35 @@ class Server:
             log.warning("a client takes no events: %s", error)
             await connection.close(1013, "events are not taken")
 
-    async def _received(self, connection: ServerConnection, wire: Wire) -> AsyncIterator[str | bytes]:
-        """The client's frames until it is gone; those that are too long are refused, and the call goes on."""
+    async def _received(self, connection: ServerConnection, wire: Wire | None) -> AsyncIterator[str | bytes]:
+        """The client's frames until it is gone; those that are too long are refused, and the call goes on.
+
+        `wire`: where it is told so, in the words of the Realtime protocol.
+        """
         while True:
             try:
                 async with asyncio.timeout(self.limits.idle_s):
                     frame = await connection.recv()
             except TimeoutError:
-                wire.error(f"nothing came for {self.limits.idle_s:g} s: goodbye", "session_expired")
+                if wire is not None:
+                    wire.error(f"nothing came for {self.limits.idle_s:g} s: goodbye", "session_expired")
                 return
             except ConnectionClosed:
                 return
-            if _size(frame) > self.limits.frame:
-                wire.error(f"a frame has at most {self.limits.frame} bytes", "event_too_long")
-                continue
-            if _size(frame) > self.limits.json and not _is_audio(frame):
-                wire.error(f"an event has at most {self.limits.json} bytes", "event_too_long")
+            if (told := self._too_long(frame)) is not None:
+                self._calls.refused()
+                if wire is not None:
+                    wire.error(told, "event_too_long")
                 continue
             yield frame
 
-
-async def _hang_up(call: Connection, task: asyncio.Task[None] | None) -> None:
-    """End a call; one that does not end in time is broken off."""
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await call.session.hang_up()
-    except Exception as error:
-        log.warning("call %s does not end (%s): it is broken off", call.id, type(error).__name__)
-        if task is not None:
-            task.cancel()
+    def _too_long(self, frame: str | bytes) -> str | None:
+        """Why a frame is too long, if it is."""
+        if _size(frame) > self.limits.frame:
+            return f"a frame has at most {self.limits.frame} bytes"
+        if _size(frame) > self.limits.json and not _is_audio(frame):
+            return f"an event has at most {self.limits.json} bytes"
+        return None
 
 
 def _size(frame: str | bytes) -> int:

@@ -48,6 +48,11 @@ class StereoRecorder:
             self._free = played + len(pcm) / self.rate
         return played
 
+    def agent_heard(self, pcm: Int16, at: float) -> None:
+        """int16 at `rate` that a listener is known to have heard from `at` (s) on."""
+        if pcm.any():
+            self._agent.append((at, pcm))
+
     def stereo(self, started: float) -> Int16:
         """int16 of shape (n, 2) at `rate`; sample 0 is at `started` (s). What lies before it is left out."""
         caller = lay(self._caller, started, RATE)
