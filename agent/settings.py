@@ -5,7 +5,6 @@ Run as a program it prints the page of reference: `python -m stretto.agent.setti
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import Canned
 from stretto.llm.language_model import Effort
+from stretto.llm.serve.loopback import is_local
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteOptions
@@ -186,17 +186,10 @@ class ServeSettings(Section):
             list(_keys_in(self.key_file)) if self.key_file else []
         )
 
-    def is_local(self) -> bool:
-        """Only this machine reaches it."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
-
     def required_keys(self) -> list[str]:
         """`all_keys`; raises `ValueError`, too, where the host asks for keys and there are none."""
         keys = self.all_keys()
-        if not keys and not self.is_local():
+        if not keys and not is_local(self.host):
             raise ValueError(
                 f"whoever reaches {self.host} could call: set {PREFIX}SERVE{NESTED}KEYS or [serve] key_file, "
                 "or listen on 127.0.0.1"
