@@ -101,9 +101,7 @@ class Attention(nn.Module):
     def _turned(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Queries and keys at once (b, heads + kv_heads, tokens, width), as `rotate` does, in fewer steps."""
         x = heads[:, :, : self.c.heads + self.c.kv_heads].transpose(1, 2)
-        half = self.c.head_width // 2
-        signed = torch.cat([-sin[..., :half], sin[..., half:]], -1)
-        return torch.addcmul(x * cos, x.roll(half, -1), signed).to(heads.dtype)
+        return torch.addcmul(x * cos, x.roll(self.c.head_width // 2, -1), sin).to(heads.dtype)
 
     def merge(self, out: Tensor) -> Tensor:
         """Heads side by side again, through the output projection."""
@@ -128,7 +126,8 @@ class Attention(nn.Module):
         beta = 0.0 if bias is None else 1.0
         bias = q.new_zeros(1, 1, 1) if bias is None else bias
         rows = q.reshape(b * self.c.kv_heads, groups * n, width)
-        scores = torch.baddbmm(bias, rows, k.flatten(0, 1).transpose(-1, -2), alpha=width**-0.5, beta=beta)
+        keys = k.flatten(0, 1).contiguous()  # oneDNN's own copy of a part of a cache is slow
+        scores = torch.baddbmm(bias, rows, keys.transpose(-1, -2), alpha=width**-0.5, beta=beta)
         out: Tensor = torch.bmm(scores.softmax(-1), v.flatten(0, 1))
         return out.view(b, heads, n, width)
 
