@@ -107,14 +107,14 @@ class Agent:
         from stretto.audio.recognise import Recogniser as Whisper
         from stretto.audio.synthesise import Synthesiser
         from stretto.audio.threads import limit_threads
-        from stretto.llm.local import LocalModel
+        from stretto.llm.checkpoint_model import open_model
         from stretto.llm.remote import remote
 
         check_names(self.tools)
         limit_threads()
         model, recogniser, voice = self._given
         if model is None or isinstance(model, (str, Path)):
-            own = remote(str(model)) if "://" in str(model) else LocalModel(model)
+            own = remote(str(model)) if "://" in str(model) else open_model(model)
             self._stack.callback(own.close)
             model = own
         if recogniser is None or isinstance(recogniser, (str, Path)):

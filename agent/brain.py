@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stretto.agent.builtin import check_names
@@ -17,13 +16,16 @@ from stretto.agent.config import settings_of
 from stretto.agent.facts import FactsError, facts_tool
 from stretto.agent.ways_in.bias import names_in
 from stretto.llm.checkpoint import CheckpointError
+from stretto.llm.checkpoint_model import open_model
 from stretto.llm.constraints.schema import UnsupportedSchema
-from stretto.llm.local import LocalModel
 from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
 from stretto.tools.tool import Tool, ToolLoadError, load_tools
 
 if TYPE_CHECKING:
+    from stretto.llm.checkpoint_model import CheckpointModel
+    from stretto.llm.language_model import LanguageModel
+    from stretto.llm.local import LocalModel
     from stretto.llm.remote import RemoteModel
 
 CONCIERGE_SEED = 7
@@ -44,8 +46,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--effort`, `--device`."""
     parser.add_argument(
         "--model",
-        help="folder of a model, or URL of an OpenAI-compatible server, as http://host:8000/v1#name "
-        "(default: the embedded model)",
+        help="folder of a diffusion language model or its hub name (owner/name), or URL of an "
+        "OpenAI-compatible server, as http://host:8000/v1#name (default: the embedded model)",
     )
     parser.add_argument("--effort", default="medium", choices=("minimal", "low", "medium", "high"))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -58,7 +60,7 @@ def add_tool_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--facts", metavar="FILE", help="text about your business that the agent looks up")
 
 
-def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel | RemoteModel:
+def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel | CheckpointModel | RemoteModel:
     """The model that `--model` names. Raises UsageError."""
     if args.model and "://" in args.model:
         from stretto.llm.remote import remote
@@ -69,20 +71,10 @@ def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel | Remot
             return remote(settings.url(args.model), key=key, options=settings.options())
         except ValueError as error:
             raise UsageError(str(error)) from error
-    return load_local(args, threads)
-
-
-def load_local(args: argparse.Namespace, threads: int = 1) -> LocalModel:
-    """The weights that `--model` names. Raises UsageError."""
-    if args.model and not Path(args.model).is_dir():
-        raise UsageError(
-            f"there is no model {args.model!r}: give a folder with config.json and its weights, "
-            "or leave --model out for the embedded one"
-        )
     try:
-        return LocalModel(args.model, device=args.device, threads=threads)
+        return open_model(args.model, device=args.device, threads=threads)
     except CheckpointError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"{error}; without --model the embedded one answers") from error
 
 
 def load_tool_set(args: argparse.Namespace, now: Callable[[], datetime] = datetime.now) -> ToolSet:
@@ -107,7 +99,7 @@ def load_tool_set(args: argparse.Namespace, now: Callable[[], datetime] = dateti
     return ToolSet(chosen.tools, args.system or chosen.system, chosen.canned, chosen.bias)
 
 
-def check_tools(model: LocalModel | RemoteModel, tools: Sequence[Tool]) -> None:
+def check_tools(model: LanguageModel, tools: Sequence[Tool]) -> None:
     """Refuse tools whose schema no grammar covers, or whose name is taken. Raises UsageError."""
     try:
         check_names(tools)

@@ -24,7 +24,6 @@ from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
 from stretto.agent.ways_in.warm_up import warm_up
 from stretto.audio.synthesise import Synthesiser, find_voice
 from stretto.audio.threads import limit_threads
-from stretto.llm.local import LocalModel
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,7 +78,7 @@ def run_serve(args: argparse.Namespace) -> int:
             tools=tuple(chosen.tools),
             keep_tools=bool(args.tools or args.facts),
             bias=chosen.bias,
-            model_name=_name(args.model, model),
+            model_name=_name(args.model),
             voice_name=find_voice(args.voice).stem,
             record=serving.record,
         )
@@ -112,11 +111,11 @@ async def serve(server: Server, host: str, port: int, as_json: bool, console: Co
         console.print("hanging up")
 
 
-def _name(asked: str | None, model: object) -> str:
+def _name(asked: str | None) -> str:
     """What clients are told that they talk to."""
-    if not isinstance(model, LocalModel):
-        return str(asked)
-    return Path(asked).resolve().name if asked else "stretto-concierge-60m"
+    if asked is None:
+        return "stretto-concierge-60m"
+    return Path(asked).resolve().name if Path(asked).is_dir() else asked
 
 
 def _voices(speech: Speech, voice: str | None, stack: contextlib.ExitStack) -> Callable[[float], WireVoice]:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import Canned
 from stretto.llm.language_model import Effort
+from stretto.llm.serve.loopback import is_local
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteOptions
@@ -239,16 +240,12 @@ class ServeSettings(Section):
             list(_keys_in(self.key_file)) if self.key_file else []
         )
 
-    def is_local(self) -> bool:
-        """Only this machine reaches it."""
-        return _is_loopback(self.host)
-
     def audiosocket_address(self) -> tuple[str, int] | None:
         """Where AudioSocket listens. Raises `ValueError` where others reach it and no peers are named."""
         if self.audiosocket is None:
             return None
         host, _, port = self.audiosocket.rpartition(":")
-        if not _is_loopback(host) and not self.audiosocket_peers:
+        if not is_local(host) and not self.audiosocket_peers:
             raise ValueError(
                 f"whoever reaches {host} could call: set {PREFIX}SERVE{NESTED}AUDIOSOCKET_PEERS or [serve] "
                 "audiosocket_peers to the addresses of your Asterisk, or listen on 127.0.0.1"
@@ -258,7 +255,7 @@ class ServeSettings(Section):
     def required_keys(self) -> list[str]:
         """`all_keys`; raises `ValueError`, too, where the host asks for keys and there are none."""
         keys = self.all_keys()
-        if not keys and not self.is_local():
+        if not keys and not is_local(self.host):
             raise ValueError(
                 f"whoever reaches {self.host} could call: set {PREFIX}SERVE{NESTED}KEYS or [serve] key_file, "
                 "or listen on 127.0.0.1"
@@ -359,13 +356,6 @@ class Settings(BaseSettings):
             canned=replace(canned or Canned(), **said),
             **self.call.model_dump(exclude={"canned"}),
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def section_of(field: FieldInfo | None) -> type[BaseModel] | None:

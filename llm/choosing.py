@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from stretto.llm.cache import KVCache
 from stretto.llm.engine import Forward, Job
+from stretto.llm.format import opening_brace, spoken_ids
 from stretto.llm.tokenizer import CALL, END, SAY, Tokenizer
 
 Mark = Literal["say", "call"]
@@ -24,17 +25,16 @@ def alternatives(
     if len(options) < 2:
         raise ValueError(f"{len(options)} options are no choice; give two or more")
     spoken = mark == "say"
-    start = [SAY if spoken else CALL, *_words(tokenizer, begun, spoken)]
-    ended = [END] if spoken else tokenizer.encode('{"')[:1]
-    branches = [[*_words(tokenizer, text, spoken), *(ended if whole else [])] for text in options]
+
+    def ids(text: str) -> list[int]:
+        return spoken_ids(tokenizer, text) if spoken else tokenizer.encode(text.strip())
+
+    start = [SAY if spoken else CALL, *ids(begun)]
+    ended = [END if spoken else opening_brace(tokenizer)] if whole else []
+    branches = [[*ids(text), *ended] for text in options]
     if not all(branches) or len({tuple(branch) for branch in branches}) < len(branches):
         raise ValueError("options are blank, or the same words; give each once")
     return start, branches
-
-
-def _words(tokenizer: Tokenizer, text: str, spoken: bool) -> list[int]:
-    text = text.strip()
-    return tokenizer.encode(f" {text}" if spoken and text else text)
 
 
 def choosing(cache: KVCache, ids: list[int], branches: list[list[int]]) -> Job[list[float]]:

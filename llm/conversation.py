@@ -145,12 +145,10 @@ class LocalConversation:
 
     async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
         """Take the caller's words so far; see `Conversation.hear`."""
-        async with self._busy:
+        async with self._working():
             words = f"{stable} {tentative}".strip()
             heard = user_segment(self.model.tokenizer, words)
             self._pending = replace(heard, body=heard.body[-LONGEST_WORDS:])
-            self._check()
-            self._stop_ahead()
             return await self.model.engine.run(self._signal())
 
     def _signal(self) -> Job[TurnSignal]:
@@ -180,8 +178,7 @@ class LocalConversation:
         engine has too many requests, ValueError for what is pinned and not of the draft, or steered to
         something that cannot be. Left early, it takes part in no further pass.
         """
-        async with self._busy:
-            self._check()
+        async with self._working():
             began = time.monotonic()
             self.revision += 1
             deadline = None if deadline_ms is None else began + deadline_ms / 1000
@@ -192,7 +189,6 @@ class LocalConversation:
             shown = Shown()
             spoken = self._pinned(old, pinned, steering) if pinned else 0
             writing = self.model.writer(self, EFFORT[effort], deadline, shown.put, old, spoken, steering)
-            self._stop_ahead()
             self._request = self.model.engine.submit(writing.turn(), self._priority)
             done = asyncio.wrap_future(self._request.future)
             done.add_done_callback(shown.end)
@@ -232,18 +228,14 @@ class LocalConversation:
         of a call ("call": which tool). `whole`: a text is all that is said, or the whole name of a tool; else
         more may follow it. Raises ValueError for fewer than two options, or two that are the same tokens.
         """
-        async with self._busy:
-            self._check()
-            self._stop_ahead()
+        async with self._working():
             start, branches = alternatives(self.model.tokenizer, options, mark, begun, whole)
             job = choosing(self.cache, self.prompt() + start, branches)
             return await self.model.engine.run(job, self._priority)
 
     async def infill(self, template: Sequence[str | Gap], effort: Effort = "medium") -> Infilled:
         """Have the gaps of a reply filled in, of which the rest is given; see `stretto.llm.infill`."""
-        async with self._busy:
-            self._check()
-            self._stop_ahead()
+        async with self._working():
             automaton = await asyncio.to_thread(compiled, self.model.vocabulary, tuple(template))
             sampler = CANVAS_SAMPLERS["threshold"](EFFORT[effort])
             job = infilling(self.cache, [*self.prompt(), SAY], automaton, sampler)
@@ -305,9 +297,7 @@ class LocalConversation:
 
     async def fork(self) -> LocalConversation:
         """Another conversation that has come as far as this one and goes its own way; close both."""
-        async with self._busy:
-            self._check()
-            self._stop_ahead()
+        async with self._working():
             other = copy(self)
             other.cache = await self.model.engine.call(self.cache.fork)
             other.name, other._busy = secrets.token_hex(4), asyncio.Lock()
@@ -335,9 +325,14 @@ class LocalConversation:
             self._turns.append(_Turn([self._pending]))
             self._pending = None
 
-    def _check(self) -> None:
-        if self._closed:
-            raise RuntimeError("the conversation is closed; open another one")
+    @contextlib.asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """The model works for this conversation, on one thing at a time; nothing is read ahead meanwhile."""
+        async with self._busy:
+            if self._closed:
+                raise RuntimeError("the conversation is closed; open another one")
+            self._stop_ahead()
+            yield
 
     def close(self) -> None:
         """Free the cache; later calls raise."""

@@ -23,7 +23,7 @@ from stretto.llm.constraints.marginals import marginals, path_and_marginals
 from stretto.llm.constraints.tokens import TokenAutomaton
 from stretto.llm.constraints.viterbi import best_path
 from stretto.llm.engine import Forward, Job
-from stretto.llm.samplers.sampler import Proposal, Sampler, State, finish, read
+from stretto.llm.samplers.sampler import Proposal, Sampler, State, commit, read
 from stretto.llm.tokenizer import CALL, END, MARKS, MASK, PADS
 from torch import Tensor
 
@@ -119,7 +119,7 @@ def write_words(
         end = end_of(state.canvas[0].tolist())
         within = _up_to(size if end is None else end, size)
         if count == sampler.passes + spent or late():
-            return _pass(_ended(finish(state, proposal, within)))
+            return _pass(_ended(commit(state, proposal, within)))
         state = _worded(state, proposal, sampler.accept(proposal, state, within))
         if (step := _pass(state)).done:
             return step
@@ -223,7 +223,7 @@ def write_call(
         kept = marginals(logs, automaton, canvas, None, state, **ends) if _doubts(work, sampler) else sure
         proposal = _under_a_grammar(work, path.tokens, sure, kept)
         if count == sampler.passes or late():
-            return _pass(finish(work, proposal, within), path.end_state)
+            return _pass(commit(work, proposal, within), path.end_state)
         work = sampler.accept(proposal, work, within)
         if (step := _pass(work, path.end_state)).done:
             return step

@@ -101,11 +101,6 @@ class Counts:
     tokens: int = 0
     busy: int = 0
 
-    @property
-    def batch(self) -> float:
-        """Requests a pass, in the mean."""
-        return self.rows / self.passes if self.passes else 0.0
-
 
 @dataclass(frozen=True)
 class Limits:

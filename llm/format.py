@@ -95,17 +95,22 @@ def system_segment(tokenizer: Tokenizer, text: str, tools: Sequence[ToolSpec]) -
 
 def user_segment(tokenizer: Tokenizer, words: str) -> Segment:
     """What the caller said."""
-    return Segment("user", (USER,), (*_words(tokenizer, words), END))
+    return Segment("user", (USER,), (*spoken_ids(tokenizer, words), END))
 
 
 def say_segment(tokenizer: Tokenizer, words: str, call_follows: bool = False) -> Segment:
     """What the agent says."""
-    return Segment("say", (SAY,), (*_words(tokenizer, words), CALL if call_follows else END))
+    return Segment("say", (SAY,), (*spoken_ids(tokenizer, words), CALL if call_follows else END))
 
 
-def _words(tokenizer: Tokenizer, text: str) -> list[int]:
+def spoken_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Running text with a space before its first word too."""
     return tokenizer.encode(f" {text.strip()}") if text.strip() else []
+
+
+def opening_brace(tokenizer: Tokenizer) -> int:
+    """The token that stands between the name of a tool and its arguments."""
+    return tokenizer.encode('{"')[0]
 
 
 def call_segment(
@@ -229,4 +234,4 @@ def _turn_segments(
 
 def _at_pause(tokenizer: Tokenizer, heard: str, rest: str) -> tuple[int, ...]:
     """The tokens of what was heard before a pause, and the first one of what followed."""
-    return (*_words(tokenizer, heard.rstrip(" .,;:!?…-")), tokenizer.encode(f" {rest}")[0])
+    return (*spoken_ids(tokenizer, heard.rstrip(" .,;:!?…-")), tokenizer.encode(f" {rest}")[0])

@@ -26,7 +26,7 @@ from stretto.llm.canvas_pass import Passes, Text
 from stretto.llm.checkpoints.diffusion_gemma import DiffusionGemma
 from stretto.llm.checkpoints.load import Checkpoint
 from stretto.llm.samplers import DraftAndVerify, FixedSteps, Remasking, Sampler, State, Threshold
-from stretto.llm.samplers.sampler import finish
+from stretto.llm.samplers.sampler import commit
 from torch import Tensor
 
 PUBLISHED = Threshold(0.9, 1024)
@@ -202,7 +202,7 @@ class _Writing:
             proposal = self.sampler.propose(scores, state, drawn)
             self._hurry()
             if self.hurried or state.forward >= self.sampler.passes - 1:
-                state = finish(state, proposal, within)
+                state = commit(state, proposal, within)
             else:
                 state = self.sampler.accept(proposal, state, within)
             for i, text in enumerate(texts):

@@ -1,4 +1,4 @@
-"""Weights laid out once for the processor's matrix units, as oneDNN wants them.
+"""A model as a processor runs it fastest: weights laid out once for its matrix units, norms in few steps.
 
 A plain bfloat16 product lays its weight out anew in every pass, which for a few tokens takes as long as the
 product. Packed, the same numbers come out in half of the time. The three projections of attention read the
@@ -8,6 +8,7 @@ same input, and so do two of the feed-forward: side by side they are one product
 from __future__ import annotations
 
 import logging
+import math
 
 import torch
 import torch.nn as nn
@@ -33,6 +34,22 @@ class PackedLinear(nn.Module):
         return found
 
 
+class PackedNorm(nn.Module):
+    """What an `nn.RMSNorm` gives, in four steps instead of nine; not to be trained or saved."""
+
+    def __init__(self, norm: nn.RMSNorm) -> None:
+        super().__init__()
+        width = norm.weight.numel()
+        eps = torch.finfo(norm.weight.dtype).eps if norm.eps is None else norm.eps
+        self.gain = norm.weight.detach().float() * math.sqrt(width)
+        self.least = torch.tensor(math.sqrt(eps * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) -> the same, of root mean square 1 before the gain."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        return (x * self.gain).div_(torch.hypot(length, self.least)).to(x.dtype)
+
+
 def pack(model: Transformer) -> Transformer:
     """The same model with its matrices packed where that is possible; the plain ones are let go.
 
@@ -41,7 +58,10 @@ def pack(model: Transformer) -> Transformer:
     weight = model.embed_tokens.weight
     if weight.dtype != torch.bfloat16 or weight.device.type != "cpu" or not can_pack():
         return model
+    model.norm = PackedNorm(model.norm)  # type: ignore[assignment]
     for block in model.blocks:
+        block.input_layernorm = PackedNorm(block.input_layernorm)  # type: ignore[assignment]
+        block.post_attention_layernorm = PackedNorm(block.post_attention_layernorm)  # type: ignore[assignment]
         attention = block.self_attn
         attention.qkv_proj = PackedLinear(attention.q_proj, attention.k_proj, attention.v_proj)
         attention.o_proj = PackedLinear(attention.o_proj)  # type: ignore[assignment]

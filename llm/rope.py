@@ -44,13 +44,16 @@ class Rope:
 
 
 def rope_table(positions: Tensor, head_width: int, theta: float | Rope) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE (rotate-half form): (..., positions, the turned share of head_width)."""
+    """Cosines and sines of RoPE (rotate-half form): (..., positions, the turned share of head_width).
+
+    The sines of the first half are negative, as what is added to it is: a turn is one product more.
+    """
     rope = theta if isinstance(theta, Rope) else Rope(theta)
     angles = positions.float()[..., None] * rope.rates(head_width, positions.device)
-    angles = torch.cat([angles, angles], -1)
-    if rope.gain == 1:
-        return angles.cos(), angles.sin()
-    return angles.cos() * rope.gain, angles.sin() * rope.gain
+    cos, sin = angles.cos(), angles.sin()
+    if rope.gain != 1:
+        cos, sin = cos * rope.gain, sin * rope.gain
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -58,5 +61,4 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     turned = cos.shape[-1]
     if turned < x.shape[-1]:
         return torch.cat([rotate(x[..., :turned], cos, sin), x[..., turned:]], -1)
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat([-right, left], -1) * sin
+    return x * cos + x.roll(turned // 2, -1) * sin

@@ -23,6 +23,8 @@ from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries (b, heads, m, width), keys and values (b, kv_heads, l + m, width) -> like the queries."""
+FEW = 128
+"""Queries of a pass up to which plain products are faster on a CPU than the fused kernel."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,7 @@ class Attention(nn.Module):
     def _turned(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Queries and keys at once (b, heads + kv_heads, tokens, width), as `rotate` does, in fewer steps."""
         x = heads[:, :, : self.c.heads + self.c.kv_heads].transpose(1, 2)
-        half = self.c.head_width // 2
-        signed = torch.cat([-sin[..., :half], sin[..., half:]], -1)
-        return torch.addcmul(x * cos, x.roll(half, -1), signed).to(heads.dtype)
+        return torch.addcmul(x * cos, x.roll(self.c.head_width // 2, -1), sin).to(heads.dtype)
 
     def merge(self, out: Tensor) -> Tensor:
         """Heads side by side again, through the output projection."""
@@ -117,8 +117,8 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
     def attend_few(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-        """The same for few queries on a CPU, where plain products take half the time of the fused kernel."""
-        if q.device.type != "cpu" or q.shape[2] > 128:
+        """The same; on a CPU plain products take half the time of the fused kernel for few queries."""
+        if q.device.type != "cpu" or q.shape[2] > FEW:
             return self.attend(q, k, v, mask)
         b, heads, n, width = q.shape
         groups = heads // self.c.kv_heads  # the queries that share a key head side by side: one product
@@ -126,7 +126,8 @@ class Attention(nn.Module):
         beta = 0.0 if bias is None else 1.0
         bias = q.new_zeros(1, 1, 1) if bias is None else bias
         rows = q.reshape(b * self.c.kv_heads, groups * n, width)
-        scores = torch.baddbmm(bias, rows, k.flatten(0, 1).transpose(-1, -2), alpha=width**-0.5, beta=beta)
+        keys = k.flatten(0, 1).contiguous()  # oneDNN's own copy of a part of a cache is slow
+        scores = torch.baddbmm(bias, rows, keys.transpose(-1, -2), alpha=width**-0.5, beta=beta)
         out: Tensor = torch.bmm(scores.softmax(-1), v.flatten(0, 1))
         return out.view(b, heads, n, width)
 
@@ -351,7 +352,7 @@ class Transformer(nn.Module):
 
     def _bias(self, row: Row, dtype: torch.dtype) -> Tensor | None:
         """What a row sees, as it is added to the scores of all query heads that share a key head."""
-        if row.sees is None:
+        if row.sees is None or len(row.ids) > FEW:
             return None
         shut = torch.zeros(row.sees.shape, dtype=dtype, device=self.device).masked_fill_(
             ~row.sees, -torch.inf

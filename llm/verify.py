@@ -101,8 +101,9 @@ class VerifiedWriting(Writing):
         banned = no_words(bool(self.tools))
         never = [i for i in banned if i not in PADS]
 
-        def proposed(scores: Tensor, begin: int) -> Proposal:
-            scores = torch.stack([self.drawn(row, begin + n) for n, row in enumerate(scores)])
+        def proposed(scores: Tensor) -> Proposal:
+            draw = self._draw()
+            scores = scores.clone() if draw is None else draw(scores)
             scores[:, never] = -torch.inf
             best = scores.softmax(-1).max(-1)
             tokens = _up_to_the_end(best.indices.tolist())
@@ -119,7 +120,7 @@ class VerifiedWriting(Writing):
         known = self._known()
         if known is None:
             (row,), scores = yield from self._pass([], SAY_CANVAS, 0)
-            draft = proposed(scores, len(self.ids))
+            draft = proposed(scores)
         else:
             row, draft = self._still(known, right)
             if self.ids[-1] in (END, CALL):
@@ -139,10 +140,8 @@ class VerifiedWriting(Writing):
                 tokens, sure = draft.put(following)
                 rows, scores = yield from self._checked(tokens, SAY_CANVAS, sure)
                 agreed, row = self._kept(rows, tokens, right)
-                if agreed >= sure:
-                    draft = proposed(scores[1 + agreed - sure :], len(self.ids))
-                else:
-                    draft = draft.behind(agreed)
+                fresh = scores[1 + agreed - sure :] if agreed >= sure else None
+                draft = draft.behind(agreed) if fresh is None else proposed(fresh)
             if self.ids[-1] in (END, CALL):
                 self.emit(self._shown(start))
                 return

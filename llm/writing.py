@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from stretto.llm.constraints.speech import Pace, Unsayable
 from stretto.llm.constraints.tokens import TokenAutomaton, TokenVocabulary, shortest
 from stretto.llm.denoise import Pass, denoised, write_call, write_words
 from stretto.llm.engine import Job
-from stretto.llm.format import Segment
+from stretto.llm.format import Segment, opening_brace
 from stretto.llm.language_model import FREE, Call, Canvas, Settled, Steering, ToolSpec
 from stretto.llm.samplers import Budget, Sampler
 from stretto.llm.spans import SpanPrior
@@ -59,7 +60,7 @@ class Writing:
         self.pinned = pinned
         """How many of them stay, whatever was heard since: they were spoken."""
         self.sampler, self.steering = sampler, steering
-        self.longest = min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
+        self.longest = longest_reply(steering)
         self.pace = Pace(steering.most_seconds) if steering.most_seconds is not None else None
         self.base = conversation.prompt()
         self.tools, self.must_call = conversation.callable()
@@ -123,7 +124,7 @@ class Writing:
         while True:
             yield from self.next_logits()
             size = min(SAY_CANVAS, self.longest - (len(self.ids) - start))
-            old = self._stale(start)
+            old = self._stale()
             pinned = max(min(self.pinned - len(self.ids), size), 0)
             steps = write_words(
                 size, self.sampler, self.late, bool(self.tools), self._draw(), old[:size], pinned
@@ -137,7 +138,7 @@ class Writing:
             if closed:
                 return
 
-    def _stale(self, start: int) -> list[int]:
+    def _stale(self) -> list[int]:
         """What is left of the words of an old draft behind those that are written, which begin alike."""
         if not self.old or self.old[0] != SAY or self.old[: len(self.ids)] != self.ids:
             return []
@@ -225,8 +226,13 @@ class Writing:
             start, path, CALL_CANVAS, self._prior(tool), lambda step: self.emit(self._canvas(step))
         )
 
+    @cached_property
+    def _said(self) -> list[str]:
+        """All that was said and returned before the calls of this turn."""
+        return self.c.words(self.text)
+
     def _automaton(self, tool: ToolSpec) -> TokenAutomaton:
-        return self.c.model.vocabulary.compile(tool.parameters, spans=self.c.words(self.text))
+        return self.c.model.vocabulary.compile(tool.parameters, spans=self._said)
 
     def _under(
         self, start: int, path: CallPath, most: int, prior: Prior, show: Callable[[Pass], None]
@@ -252,14 +258,14 @@ class Writing:
     def _prior(self, tool: ToolSpec) -> Prior:
         """In free strings words of the conversation are preferred; given the arguments written so far."""
         tokenizer = self.c.model.tokenizer
-        spans = SpanPrior(self.c.model.pieces, self.c.words(self.text))
+        spans = SpanPrior(self.c.model.pieces, self._said)
         properties = tool.parameters.get("properties", {})
         return lambda written: spans.of(tokenizer.decode(written), properties)
 
     def _choose_tool(self) -> Job[ToolSpec]:
         """Down the tree of tool names, asking the causal head where two names part."""
         tokenizer = self.c.model.tokenizer
-        brace = tokenizer.encode('{"')[0]
+        brace = opening_brace(tokenizer)
         names = {(*tokenizer.encode(t.name), brace): t for t in self.tools}
         at: tuple[int, ...] = ()
         while True:
@@ -285,12 +291,17 @@ class Writing:
         return Canvas(tokens, self.forwards)
 
 
+def longest_reply(steering: Steering) -> int:
+    """Most tokens that the words of a reply may have."""
+    return min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
+
+
 def steered(vocabulary: TokenVocabulary, steering: Steering, call_follows: bool) -> CallPath | None:
     """The way that the words of a reply may go, where that is not any.
 
     Compiled once. Raises UnsupportedSchema, and Unsayable for phrases that no reply of that length keeps to.
     """
-    longest = min(LONGEST_REPLY, steering.most_tokens or LONGEST_REPLY)
+    longest = longest_reply(steering)
     if steering.schema is not None:
         return CallPath(vocabulary.value(steering.schema, longest), left=longest)
     if not (steering.never or steering.required):

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from stretto.llm.serve.loopback import host_of, is_local, netloc
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -83,7 +83,7 @@ class Doors:
         `tokens` False: only a key itself will do. Raises Refused.
         """
         host = headers.get("Host", "")
-        if not self.keys and not _is_local(host):
+        if not self.keys and not is_local(host_of(host)):
             raise Refused(
                 HTTPStatus.FORBIDDEN,
                 f"without keys only this machine may call, at 127.0.0.1 or localhost, not {host[:200]!r}: "
@@ -124,7 +124,7 @@ class Doors:
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None or "*" in self.origins or origin in self.origins:
             return
-        if _netloc(origin) != host or not (_is_local(host) or self.keys):
+        if netloc(origin) != host or not (is_local(host_of(host)) or self.keys):
             raise Refused(
                 HTTPStatus.FORBIDDEN, f"pages of {origin[:200]} may not call: add it to [serve] origins"
             )
@@ -186,25 +186,6 @@ def _remember(table: OrderedDict[K, V], key: K, value: V) -> None:
     table.move_to_end(key)
     while len(table) > PEERS_KEPT:
         table.popitem(last=False)
-
-
-def _netloc(origin: str) -> str | None:
-    """Host and port of an `Origin` header, if it is one."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
-
-
-def _is_local(host: str) -> bool:
-    """Whether a `Host` header names this machine, whatever a name server says."""
-    name = host if host.endswith("]") else host.rsplit(":", 1)[0]
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _network(peer: str) -> str:

@@ -26,7 +26,7 @@ from stretto.llm.bench.measure import Setup, Skipped, medians, rounded
 from stretto.llm.checkpoints.llada import LLADA
 from stretto.llm.checkpoints.load import Checkpoint, load_checkpoint
 from stretto.llm.samplers import FixedSteps, Sampler, Threshold
-from stretto.llm.samplers.sampler import State, finish
+from stretto.llm.samplers.sampler import State, commit
 from stretto.llm.transformer import Transformer
 from torch import Tensor
 
@@ -115,7 +115,7 @@ def write_blocks(
         while bool(state.open.any()):
             proposal = sampler.propose(model.logits(model(tokens)[:, part]), state)
             last = state.forward == sampler.passes - 1
-            state = finish(state, proposal, within) if last else sampler.accept(proposal, state, within)
+            state = commit(state, proposal, within) if last else sampler.accept(proposal, state, within)
             tokens[:, part] = state.canvas
             forwards += 1
     return Written(tokens, forwards)

@@ -10,22 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from stretto.llm.samplers.sampler import Proposal, State, commit, opened, read
+from stretto.llm.samplers.sampler import CanvasByPass, Proposal, State, commit
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class EntropyBound:
+class EntropyBound(CanvasByPass):
     """`bound`: in nats, of all that is committed in one pass but the most uncertain of it."""
 
     bound: float = 0.1
     passes: int = 32
-
-    def initialize(self, count: int, size: int, mask: int) -> State:
-        return opened(count, size, mask)
-
-    def propose(self, scores: Tensor, state: State, drawn: Tensor | None = None) -> Proposal:
-        return read(scores, state, drawn)
 
     def accept(self, proposal: Proposal, state: State, within: Tensor) -> State:
         open_ = state.open & within

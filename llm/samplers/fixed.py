@@ -5,21 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from stretto.llm.samplers.sampler import Proposal, State, commit, opened, read
+from stretto.llm.samplers.sampler import CanvasByPass, Proposal, State, commit
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class FixedSteps:
+class FixedSteps(CanvasByPass):
     """`passes` forwards a canvas, whatever is on it."""
 
     passes: int = 8
-
-    def initialize(self, count: int, size: int, mask: int) -> State:
-        return opened(count, size, mask)
-
-    def propose(self, scores: Tensor, state: State, drawn: Tensor | None = None) -> Proposal:
-        return read(scores, state, drawn)
 
     def accept(self, proposal: Proposal, state: State, within: Tensor) -> State:
         open_ = state.open & within

@@ -86,15 +86,21 @@ def read(scores: Tensor, state: State, drawn: Tensor | None = None) -> Proposal:
     return Proposal(tokens, sure, spread, torch.where(state.open, 1.0, held))
 
 
+@dataclass(frozen=True)
+class CanvasByPass:
+    """What samplers have alike: they begin with open canvases, and propose the likeliest tokens."""
+
+    def initialize(self, count: int, size: int, mask: int) -> State:
+        return opened(count, size, mask)
+
+    def propose(self, scores: Tensor, state: State, drawn: Tensor | None = None) -> Proposal:
+        return read(scores, state, drawn)
+
+
 def commit(state: State, proposal: Proposal, taken: Tensor) -> State:
     """The canvases with the proposals at `taken` (b, n) written; one more forward was spent."""
     canvas = torch.where(taken & state.open, proposal.tokens, state.canvas)
     return replace(state, canvas=canvas, forward=state.forward + 1)
-
-
-def finish(state: State, proposal: Proposal, within: Tensor) -> State:
-    """The canvases with all open places within written, sure or not."""
-    return commit(state, proposal, within)
 
 
 def surest(values: Tensor, among: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from stretto.llm.samplers.sampler import Proposal, State, commit, opened, read, surest
+from stretto.llm.samplers.sampler import CanvasByPass, Proposal, State, commit, surest
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(CanvasByPass):
     """Tokens likelier than `threshold` are committed, the surest one in any case.
 
     `order`: "any" place, or from the "left": the first open place, and those behind it while they are sure.
@@ -23,12 +23,6 @@ class Threshold:
     threshold: float = 0.9
     passes: int = 32
     order: Literal["any", "left"] = "any"
-
-    def initialize(self, count: int, size: int, mask: int) -> State:
-        return opened(count, size, mask)
-
-    def propose(self, scores: Tensor, state: State, drawn: Tensor | None = None) -> Proposal:
-        return read(scores, state, drawn)
 
     def accept(self, proposal: Proposal, state: State, within: Tensor) -> State:
         open_ = state.open & within

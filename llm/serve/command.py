@@ -83,7 +83,7 @@ def run_serve(args: argparse.Namespace) -> int:
 
 def _keys(args: argparse.Namespace) -> tuple[str, ...]:
     """All API keys. Raises ValueError, and OSError for a file that cannot be read."""
-    from stretto.llm.serve.doors import is_local
+    from stretto.llm.serve.loopback import is_local
 
     keys = [*args.key, *os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()]
     if args.key_file:

@@ -8,12 +8,11 @@ come from no other page.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from stretto.llm.serve.error import ApiError
+from stretto.llm.serve.loopback import host_of, is_local, netloc
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class Doors:
             self._check_key(headers.get("authorization", ""))
             return
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not is_local(_name(host)):
+        if not is_local(host_of(host)):
             raise _forbidden(
                 f"without keys only this machine may ask, at 127.0.0.1 or localhost, not {host[:200]!r}: "
                 "start the server with --key"
             )
-        if origin is not None and _netloc(origin) != host:
+        if origin is not None and netloc(origin) != host:
             raise _forbidden(f"pages of {origin[:200]} may not ask: start the server with --key")
 
     def _check_key(self, authorization: str) -> None:
@@ -45,28 +44,6 @@ class Doors:
         if not found:
             told = "this key is not known here" if given else "give a key: Authorization: Bearer KEY"
             raise ApiError(told, status=401, kind="authentication_error", code="invalid_api_key")
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is this machine by its own name, whatever a name server says."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _name(host: str) -> str:
-    """A `Host` header without its port."""
-    return host if host.endswith("]") else host.rsplit(":", 1)[0]
-
-
-def _netloc(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
 
 
 def _forbidden(message: str) -> ApiError:

@@ -4,7 +4,7 @@
 
 Concierge dialogues with names and wordings kept out of training; the history is always the true one. Calls
 that are exactly right, calls of the right tool, and how near replies are to the true ones (chrF), with the
-forwards and milliseconds that they took.
+forwards that they took. (Milliseconds: `stretto llm bench`.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stretto.llm.samplers import EFFORT
 
 SHOWN = (
     "calls", "exact_match", "name_accuracy", "argument_f1", "valid", "routing_accuracy", "chrf",
-    "forwards_per_reply", "forwards_per_call", "ms_per_reply", "ms_per_call",
+    "forwards_per_reply", "forwards_per_call",
 )  # fmt: skip
 
 
@@ -50,8 +50,7 @@ def main() -> None:
                 print(
                     f"{sampler:10} {effort:8} right calls {row['exact_match']:.2f}  tool "
                     f"{row['name_accuracy']:.2f}  chrF {row['chrf']:5.1f}  forwards a reply "
-                    f"{row['forwards_per_reply']['p50']}, a call {row['forwards_per_call']['p50']}  ms "
-                    f"{row['ms_per_reply']['p50']:.0f}, {row['ms_per_call']['p50']:.0f}",
+                    f"{row['forwards_per_reply']['p50']}, a call {row['forwards_per_call']['p50']}",
                     flush=True,
                 )
     if args.out:

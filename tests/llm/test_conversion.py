@@ -23,7 +23,7 @@ def test_rows_of_a_rotary_projection_turn_alike_in_both_orders() -> None:
     cos, sin = rope_table(torch.arange(5), width, 10_000.0)
     ours = rotate((x @ rotated_halves(theirs, heads).T).view(5, heads, width).transpose(0, 1), cos, sin)
     pairs = torch.view_as_complex((x @ theirs.T).view(5, heads, width // 2, 2))
-    turned = torch.view_as_real(pairs * torch.complex(cos, sin)[:, None, : width // 2])
+    turned = torch.view_as_real(pairs * torch.complex(cos, sin)[:, None, width // 2 :])
     left, right = ours.transpose(0, 1).chunk(2, -1)
     torch.testing.assert_close(torch.stack([left, right], -1), turned)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from stretto.llm.packed import can_pack, pack
+from stretto.llm.packed import PackedNorm, can_pack, pack
 from stretto.llm.transformer import Config, Transformer
+from torch import nn
 
 SHAPE = {"layers": 2, "width": 64, "heads": 4, "kv_heads": 2, "head_width": 16, "hidden": 96}
 
@@ -30,6 +31,19 @@ def test_packed_weights_read_and_write_as_plain_ones(options: dict[str, bool]) -
         canvas = torch.tensor([3] * 8)
         wrote = [model.logits(model.write(canvas, cache)) for model, cache in pairs]
         torch.testing.assert_close(*wrote, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_packed_norms_are_nearer_to_the_truth_than_a_rounding(scale: float) -> None:
+    torch.manual_seed(0)
+    norm = nn.RMSNorm(64, 1e-5)
+    nn.init.uniform_(norm.weight, -2, 2)
+    x = (torch.randn(3, 5, 64) * scale).bfloat16()
+    found = PackedNorm(norm.bfloat16())(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), norm.float()(x.float()), rtol=2**-8, atol=0)
+    zeros = torch.zeros(1, 64, dtype=torch.bfloat16)
+    assert torch.equal(PackedNorm(norm.bfloat16())(zeros), zeros)
 
 
 def test_full_precision_stays_as_it_is() -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stretto.llm.samplers import DraftAndVerify, EntropyBound, FixedSteps, Remasking, Sampler, Threshold
-from stretto.llm.samplers.sampler import Proposal, State, finish, opened, read
+from stretto.llm.samplers.sampler import Proposal, State, commit, opened, read
 from stretto.llm.samplers.threshold import from_the_left
 
 MASK = 0
@@ -29,7 +29,7 @@ def filled(sampler: Sampler, scores: torch.Tensor, within: torch.Tensor) -> list
     while (state.open & within).any():
         proposal = sampler.propose(scores, state)
         last = state.forward == sampler.passes - 1
-        state = finish(state, proposal, within) if last else sampler.accept(proposal, state, within)
+        state = commit(state, proposal, within) if last else sampler.accept(proposal, state, within)
         seen.append(state)
     return seen
 

@@ -39,6 +39,14 @@ def generated(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return asked
 
 
+TOOL = """
+from stretto.tools.tool import tool
+
+@tool
+async def look(day: str) -> str:
+    \"\"\"Look it up.\"\"\"
+    return day
+"""
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 12}
 
 
@@ -54,6 +62,22 @@ def test_generate(generated: Any, folders: dict[str, Path], family: str) -> None
     assert json.loads(out)["forwards"] <= 3
     code, out, err = generated({**HELLO, "max_tokens": 4}, *flags, "--mode", "causal")
     assert (code, "no causal mode" in err) == ((0, False) if family == NEMOTRON else (2, True))
+
+
+@pytest.mark.parametrize("family", ["Dream", "SDAR"])
+def test_the_agent_answers_with_it(
+    folders: dict[str, Path],
+    family: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "own.py").write_text(TOOL)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Good morning.\n"))
+    flags = ("--model", str(folders[family]), "--effort", "minimal", "--system", "Be brief.", "--json")
+    assert main(["chat", *flags, "--tools", str(tmp_path / "own.py")]) == 0
+    (turn,) = json.loads(capsys.readouterr().out.rstrip("\n").split("\n")[-1])["turns"]
+    assert turn["caller"] == "Good morning." and turn["forwards"] > 0 and turn["failure"] is None
 
 
 def test_generate_says_what_cannot_be(generated: Any, folders: dict[str, Path]) -> None:
