@@ -436,7 +436,8 @@ class Session:
         match self._patience.feed(self._floor.busy, self._floor.turn_number, self._call.clock()):
             case Prompt.STILL_THERE:
                 self._call.emit(events.CallerSilent(at_ms=self._call.ms()))
-                self._floor.say(canned.still_there)
+                if not self._floor.ask_again():
+                    self._floor.say(canned.still_there)
             case Prompt.GOODBYE as prompt:
                 self._floor.say(canned.goodbye, ends=prompt.value)
             case Prompt.TOO_LONG as prompt:
