@@ -30,6 +30,23 @@ class Next:
     speaks: bool = False
 
 
+def sort(
+    calls: Sequence[ToolCall], asked: confirmation.Confirmation, runner: ToolRunner, turn: int
+) -> tuple[list[ToolCall], list[ToolCall]]:
+    """Calls that run at once, and those to ask for; one that was just run has its result already."""
+    run, ask = [], []
+    for each in calls:
+        first = asked.repeats(each, turn)
+        if not runner.needs_yes(each.name):
+            run.append(each)
+        elif first is not None:
+            runner.repeat(each, first)
+            run.append(each)
+        else:
+            ask.append(each)
+    return run, ask
+
+
 class Asking:
     """The questions of one reply; what is open is the whole call's (`Call.confirmation`)."""
 
@@ -42,18 +59,8 @@ class Asking:
         """This reply put a question."""
 
     def sort(self, calls: Sequence[ToolCall]) -> tuple[list[ToolCall], list[ToolCall]]:
-        """Calls that run at once, and those to ask for; one that was just run has its result already."""
-        run, ask = [], []
-        for each in calls:
-            first = self._call.confirmation.repeats(each, self._record.turn)
-            if not self._runner.needs_yes(each.name):
-                run.append(each)
-            elif first is not None:
-                self._runner.repeat(each, first)
-                run.append(each)
-            else:
-                ask.append(each)
-        return run, ask
+        """See `sort`."""
+        return sort(calls, self._call.confirmation, self._runner, self._record.turn)
 
     async def ask(self, calls: Sequence[ToolCall], said: Utterance | None) -> None:
         """Ask for calls that the model just wrote; its own words `said` count if they ask for all of it."""

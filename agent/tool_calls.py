@@ -71,7 +71,7 @@ async def take_results(
 ) -> None:
     """Tell history and model what came of the calls, in their order; that the caller had said yes, too."""
     for each, result in zip(calls, results, strict=True):
-        text = _confirmed(result) if confirmed else result.text
+        text = confirmed_text(result) if confirmed else result.text
         call.history.result(turn.turn, each.id, each.name, text, call.ms())
         with call.reporting("model", turn):
             async with call.model, asyncio.timeout(call.options.model_timeout_s):
@@ -80,7 +80,7 @@ async def take_results(
                 await call.conversation.tool_result(each.id, text)
 
 
-def _confirmed(result: Result) -> str:
+def confirmed_text(result: Result) -> str:
     """A result as the model reads it behind the caller's yes."""
     value = json.loads(result.text)
     return dump({"confirmed": True} | (value if isinstance(value, dict) else {"result": value}))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stretto.tools.tool import Result
 
@@ -33,25 +33,17 @@ class Entry:
 
 
 class Journal:
-    """Appends to `path`; what stands there already is known from the start, a line cut short by a crash too.
+    """Appends to `path`, which is made with the first call; what stands there already is known.
 
-    One program writes to a file at a time. Raises OSError where it cannot be opened.
+    A line that a crash cut short is passed over. One program writes to a file at a time. Raises OSError where
+    a file is there and cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._entries = {entry.key: entry for entry in read(self.path)}
-        self._file = self.path.open("ab")
+        self._file: BinaryIO | None = None
         self._lock = threading.Lock()
-        if self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n"):
-            self._file.write(b"\n")
-        if os.name == "posix":
-            # A new file is there after a crash only if its folder was written, too.
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def entry(self, key: str) -> Entry | None:
         """What is known of a call."""
@@ -73,14 +65,34 @@ class Journal:
             self._entries[key] = Entry(entry.key, entry.name, entry.arguments, entry.began, result)
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _write(self, line: dict[str, Any]) -> None:
         text = json.dumps(line, ensure_ascii=False, default=str)
         with self._lock:
-            self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            file = self._file = self._file or _opened(self.path)
+            file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, at the beginning of a line of its own."""
+    cut = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size
+    file = path.open("ab")
+    if cut:
+        file.write(b"\n")
+    if os.name == "posix":
+        # A new file is there after a crash only if its folder was written, too.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return file
 
 
 def read(path: str | Path) -> list[Entry]:

@@ -74,7 +74,7 @@ class ToolRunner:
             raise ValueError(f"Two tools are called {', '.join(twice)}. Give one another name.")
         self.max_rounds = max_rounds
         self._rounds: int | None = None
-        self._journal = journal if before is None else before._journal
+        self._journal: Journal | None = journal if before is None else before._journal
         self._runs: OrderedDict[str, asyncio.Task[Result]] = OrderedDict() if before is None else before._runs
         self._allowed: set[str] = set() if before is None else before._allowed
         self._firsts: dict[str, str] = {} if before is None else before._firsts
@@ -224,8 +224,10 @@ def _key(call: CallLike) -> str:
 
 
 def _result(over: asyncio.Task[Result]) -> Result:
-    """What a run gave that is over, cancelled or not."""
-    return Result(None, UNKNOWN, 0.0) if over.cancelled() else over.result()
+    """What a run gave that is over, however it ended."""
+    if over.cancelled():
+        return Result(None, UNKNOWN, 0.0)
+    return Result(None, f"It failed: {error}.", 0.0) if (error := over.exception()) else over.result()
 
 
 def _canonical(arguments: Mapping[str, Any]) -> str:
