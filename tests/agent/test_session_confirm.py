@@ -340,15 +340,8 @@ def test_plain_calls_beside_it_run_at_once(cast):
     assert first.heard == f"Let me see. {QUESTION}"
     assert [t.name for t in second.tools] == ["book"] and booking.made == [("friday", 2)]
     told = last_told(stage)
-    assert [role for role, _ in told] == [
-        "user",
-        "assistant",
-        "tool",
-        "assistant",
-        "user",
-        "assistant",
-        "tool",
-    ]
+    roles = [role for role, _ in told]
+    assert roles == ["user", "assistant", "tool", "assistant", "assistant", "user", "assistant", "tool"]
 
 
 def test_the_models_own_question_counts_if_it_names_every_value(cast):
