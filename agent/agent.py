@@ -26,6 +26,7 @@ from stretto.agent.ways_in.recording import play_recording
 from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import FRAME, RATE, Frame, Int16, Resampler, read_audio
 from stretto.llm.language_model import LanguageModel
+from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool
 from stretto.tools.tool import Tool
 
@@ -139,15 +140,19 @@ class Agent:
         rate: int | None = None,
         transcript: str | Path | None = None,
         information: CallInformation | None = None,
+        journal: str | Path | None = None,
     ) -> AsyncIterator[AgentCall]:
         """A call. `play` gets the agent's audio, 20 ms at a time: int16 at `rate` Hz (None: the voice's own),
         and the time (s, `call.clock`) at which it is due.
 
         `information`: who calls, for the tools (`call_information()`).
+        `transcript`, `journal`: files that keep every message, and every tool begun and what came of it.
+
         The block ends with the call if the agent hangs up first: `call.over` tells. Leaving it hangs up.
         """
         model, recogniser, voice = self._loaded()
         clock = StreamClock()
+        kept = None if journal is None else Journal(journal)
         session = Session(
             recogniser=recogniser,
             synthesiser=voice,
@@ -159,13 +164,18 @@ class Agent:
             bias=self.bias,
             transcript_path=transcript,
             information=information,
+            journal=kept,
         )
-        async with asyncio.TaskGroup() as group:
-            held = AgentCall(session, clock, group.create_task(session.run()))
-            try:
-                yield held
-            finally:
-                await held.hang_up()
+        try:
+            async with asyncio.TaskGroup() as group:
+                held = AgentCall(session, clock, group.create_task(session.run()))
+                try:
+                    yield held
+                finally:
+                    await held.hang_up()
+        finally:
+            if kept is not None:
+                kept.close()
 
     async def answer(self, recording: str | Path, record: str | Path | None = None) -> CallRecord:
         """Play a caller's recording (WAV, FLAC, OGG) to the agent in real time.

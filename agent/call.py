@@ -8,10 +8,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from stretto.agent import events
 from stretto.agent.call_information import CallInformation
 from stretto.agent.canned import Canned
+from stretto.agent.confirmation import Confirmation
 from stretto.agent.history import History, told
 from stretto.agent.patience import PatienceOptions
 from stretto.agent.speculation import Speculation
@@ -139,6 +141,10 @@ class Call:
     information: CallInformation = field(default_factory=CallInformation)
     record: CallRecord = field(default_factory=CallRecord)
     speculation: Speculation = field(default_factory=Speculation)
+    confirmation: Confirmation = field(default_factory=Confirmation)
+    """The question, if one is open, whether a tool shall run."""
+    question: tuple[str, dict[str, Any] | None] = ("", None)
+    """Its words, and the history's message with them."""
     started: float = 0.0
     over: asyncio.Event = field(default_factory=asyncio.Event)
     readers: list[EventStream] = field(default_factory=list)
@@ -178,6 +184,12 @@ class Call:
         self._failed.add((part, message))
         log.warning("%s failed: %s", part, message)
         self.emit(events.Failure(at_ms=self.ms(), part=part, message=message))
+
+    @contextlib.asynccontextmanager
+    async def thinking(self) -> AsyncIterator[None]:
+        """The conversation for oneself, for a limited time. Raises TimeoutError."""
+        async with self.model, asyncio.timeout(self.options.model_timeout_s):
+            yield
 
     async def catch_up(self, open_turn: int | None = None) -> None:
         """Have the conversation take the history as it was edited; hold `model` meanwhile.

@@ -25,6 +25,7 @@ from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import AudioFileError, Int16, read_audio
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
+from stretto.tools.journal import Journal
 from stretto.tools.tool import Tool
 
 
@@ -102,6 +103,7 @@ async def recorded_call(
     def sink(frame: Int16, at: float) -> None:
         recorder.agent(frame, at)
 
+    journal = Journal(Path(record).with_suffix(".tools.jsonl")) if record else None
     session = Session(
         recogniser=speech.recogniser,
         synthesiser=speech.synthesiser,
@@ -110,11 +112,14 @@ async def recorded_call(
         tools=tools,
         options=options,
         bias=bias,
+        journal=journal,
     )
     seen: list[Event] = []
     try:
         call = await play_recording(session, pcm, recorder, watch=[LiveCall(console).event, seen.append])
     finally:  # an interrupted call leaves its recording, too
+        if journal is not None:
+            journal.close()
         if record and session.started:
             try:
                 stereo = recorder.save(record, session.started)

@@ -16,6 +16,7 @@ from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, lo
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.cli import print_result
 from stretto.agent.config import settings_of
+from stretto.agent.text_asking import TextDialogue
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.tools.runner import ToolRunner
 
@@ -77,15 +78,16 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
         check_tools(model, chosen.tools)
         canned = settings_of(args).session_options(chosen.system, chosen.canned).canned
         runner = ToolRunner(chosen.tools)
+        dialogue = TextDialogue()
+        dialogue.agent(canned.greeting)
         conversation = model.open(chosen.system, [*(t.spec for t in chosen.tools), *BUILT_IN])
         with asyncio.Runner() as loop:
             loop.run(conversation.say(canned.greeting))
             out.print(f"agent: {canned.greeting}", markup=False, soft_wrap=True)
             for words in lines():
                 with canvas_display(out, args.show_canvas and not args.quiet) as show:
-                    reply = loop.run(
-                        answer(conversation, runner, words, effort=args.effort, canned=canned, show=show)
-                    )
+                    asked = {"effort": args.effort, "canned": canned, "show": show, "dialogue": dialogue}
+                    reply = loop.run(answer(conversation, runner, words, **asked))
                 turns.append(turn_fields(words, reply))
                 if reply.failure is not None:
                     out.print(f"  {reply.failure}", style="bold red", markup=False, soft_wrap=True)

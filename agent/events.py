@@ -171,6 +171,28 @@ class ToolRound(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmationAsked(Event):
+    """The caller is asked whether these calls shall be made: nothing of them runs before a yes."""
+
+    turn: int
+    call_ids: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmationAnswered(Event):
+    """The answer: yes, no, other (the caller wants something else), unsure or silence.
+
+    A `ToolStarted` (or `ToolHandedOver`) for each call follows where it is run. A yes to a question that was
+    not heard to its end counts as none, and the question is put again.
+    """
+
+    turn: int
+    call_ids: tuple[str, ...]
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToolHandedOver(Event):
     """A call of the reply `reply` that somebody else runs: `Session.result` takes what came of it."""
 

@@ -125,6 +125,17 @@ class Floor:
         reply.commit()
         self._start(reply, reply.go_on())
 
+    def ask_again(self) -> bool:
+        """The caller is silent: put the open question again, or give it up. False where none is open."""
+        if not self._call.confirmation.pending:
+            return False
+        record = TurnRecord(self._turns.turn, canned=True)
+        self._call.record.turns.append(record)
+        reply = self._reply_to(record)
+        reply.commit()
+        self._start(reply, reply.press())
+        return True
+
     def cancel(self) -> None:
         """Whatever the agent is about to say or says is cut short; what was heard of it stays."""
         self.mouth.stop()
@@ -136,7 +147,8 @@ class Floor:
 
     async def draft_early(self, text: str) -> None:
         """Draft the reply to what was heard so far, while the caller speaks; see `EarlyDraft`."""
-        wanted = text and self._call.speculation.enabled and self._call.options.respond
+        call = self._call
+        wanted = text and call.speculation.enabled and call.options.respond and not call.confirmation.pending
         if wanted and self.tasks is not None and self.caller_speaking and not self.replying:
             await self._early.begin(self.tasks, self._turn, text)
 

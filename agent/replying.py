@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from stretto.agent import events
+from stretto.agent.asking import Asking, Next
+from stretto.agent.assent import Answer
 from stretto.agent.builtin import split
 from stretto.agent.call import Call
 from stretto.agent.drafting import write
+from stretto.agent.saying import LONGEST_WAIT_S, Saying
 from stretto.agent.speaking import Mouth, Utterance
 from stretto.agent.speculation import Key
 from stretto.agent.timeline import TurnRecord
@@ -19,9 +21,6 @@ from stretto.agent.tool_calls import call_tools, hand_over, take_results
 from stretto.llm.language_model import Call as ToolCall
 from stretto.llm.language_model import Draft, Prioritised, TurnSignal
 from stretto.tools.runner import ToolRunner
-
-LONGEST_WAIT_S = 60.0
-"""No reply waits longer for the end of the caller's turn, or for the reply before it."""
 
 
 class Owner(Protocol):
@@ -66,6 +65,8 @@ class Reply:
         self._runner = runner
         self.after = after
         self._owner = owner
+        self._saying = Saying(call, mouth, record, self.number)
+        self.asking = Asking(call, runner, record, self._saying.canned)
         self._committed = asyncio.Event()
         self.sealed = False
         """Tools ran: the turn cannot be reopened."""
@@ -73,9 +74,7 @@ class Reply:
         """Tools ran and the caller took the floor before their results were spoken about."""
         self.last: tuple[Utterance, Draft] | None = None
         """What was said last, and the draft that it is from."""
-        self._interrupted = False
         self._work: asyncio.Task[Any] | None = None
-        self._filler: Utterance | None = None
 
     @property
     def over(self) -> bool:
@@ -98,12 +97,14 @@ class Reply:
 
     def drop(self) -> None:
         """Withdraw the reply; only before a tool ran."""
+        if self.asking.asked and not self.over:
+            self.asking.withdraw()
         if self.task is not None:
             self.task.cancel()
 
     def interrupt(self) -> None:
         """The caller took the floor: say no more (tools that run are finished)."""
-        self._interrupted = True
+        self._saying.interrupted = True
         if self._work is not None:
             self._work.cancel()
 
@@ -115,7 +116,7 @@ class Reply:
             text = await self._owner.transcribe(self.key)
             if text is None:
                 await self._until(self._committed)
-                await self._say_canned(self._call.options.canned.not_heard)
+                await self._saying.canned(self._call.options.canned.not_heard)
             elif text:
                 await self._reply_to(text)
         except Exception as error:
@@ -129,24 +130,34 @@ class Reply:
             with self._call.reporting("session", self.record):
                 if text := await self._owner.transcribe(self.key):
                     await self._previous()
-                    async with self._thinking():
+                    async with self._call.thinking():
                         signal = await self._hear(text)
                     self._owner.heard(self.key, text, signal.p_end)
                     await self._until(self._committed)
-                    async with self._thinking():
-                        await self._call.conversation.commit(Draft("", revision=-self.number))
+                    await self._keep_words()
         finally:
             self._close()
 
     async def go_on(self) -> None:
-        """Say what is next without a new turn of the caller."""
+        """Say what is next without a new turn of the caller; what was typed may answer a question."""
         try:
             with self._call.reporting("session", self.record):
                 await self._previous()
-                draft: Draft | None = None
-                with self._call.reporting("model", self.record):
-                    draft = await self._next_draft()
-                await self._converse(draft)
+                words = self.asking.written()
+                answer = self.asking.understood(words) if words else None
+                after = Next(speaks=True) if answer is None else await self.asking.answered(answer)
+                if answer is None:
+                    self.asking.withdraw()
+                await self._go_on(after)
+        finally:
+            self._close()
+
+    async def press(self) -> None:
+        """The caller does not answer the open question: put it again, or give it up."""
+        try:
+            with self._call.reporting("session", self.record):
+                await self._previous()
+                await self.asking.silent()
         finally:
             self._close()
 
@@ -155,7 +166,8 @@ class Reply:
         try:
             with self._call.reporting("session", self.record):
                 await self._previous()
-                await self._say_canned(text)
+                self.asking.withdraw()
+                await self._saying.canned(text)
             if ends is not None and not self.record.interrupted:
                 self._call.end(ends)
         finally:
@@ -167,10 +179,9 @@ class Reply:
             with self._call.reporting("session", self.record):
                 await self._previous()
                 if cut.unanswered:
-                    draft: Draft | None = None
-                    with self._call.reporting("model", self.record):
-                        draft = await self._next_draft()
-                    await self._converse(draft)
+                    await self._go_on(Next(speaks=True))
+                elif cut.asking.asked:
+                    await self.asking.ask_on()
                 elif cut.last is not None:
                     await self._finish(*cut.last)
         finally:
@@ -178,14 +189,14 @@ class Reply:
 
     async def _finish(self, cut: Utterance, draft: Draft) -> None:
         rest = cut.text.split()[len(cut.heard.split()) :]
-        if not rest or self._interrupted:
+        if not rest or self._saying.interrupted:
             return
-        said = self._utterance(" ".join(rest))
+        said = self._saying.utterance(" ".join(rest))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mouth.speak(said))
             self._mouth.release(said)
         self.record.interrupted = False
-        self._note(said)
+        self._saying.note(said)
         whole = replace(said, text=cut.text, heard=f"{cut.heard} {said.heard}".strip())
         self.last = (whole, draft)
         await self._commit(draft, None if said.complete else whole.heard)
@@ -197,7 +208,9 @@ class Reply:
         self.done.set()
         current = asyncio.current_task()
         if self.committed and not self.quiet and not self._call.over.is_set():
-            cut = self._interrupted or self.record.interrupted or bool(current and current.cancelling())
+            cut = (
+                self._saying.interrupted or self.record.interrupted or bool(current and current.cancelling())
+            )
             at_ms, turn = self._call.ms(), self.record.turn
             self._call.emit(events.Answered(at_ms=at_ms, turn=turn, reply=self.number, interrupted=cut))
         if current is None or not current.cancelling():
@@ -219,19 +232,54 @@ class Reply:
         if not self._call.speculation.enabled:
             await self._until(self._committed)
         draft: Draft | None = None
+        answer = self.asking.understood(text)
         with self._call.reporting("model", self.record):
             await self._owner.settle(text)
-            async with self._thinking():
+            async with self._call.thinking():
                 signal = await self._hear(text)
             self._owner.heard(self.key, text, signal.p_end)
-            draft = self._adopt(text) or await self._draft(self._call.speculation.earlier(self.key))
+            if answer in (None, Answer.OTHER):
+                draft = self._adopt(text) or await self._draft(self._call.speculation.earlier(self.key))
+        if answer is not None:
+            await self._until(self._committed)
+            after = await self.asking.answered(answer)
+            if answer is not Answer.OTHER:
+                await self._keep_words()
+                await self._go_on(after)
+                return
         await self._converse(draft)
 
-    @asynccontextmanager
-    async def _thinking(self) -> AsyncIterator[None]:
-        """The conversation for oneself, for a limited time. Raises TimeoutError."""
-        async with self._call.model, asyncio.timeout(self._call.options.model_timeout_s):
-            yield
+    async def _keep_words(self) -> None:
+        """The caller's words stay in the conversation, without a reply to them."""
+        with self._call.reporting("model", self.record):
+            async with self._call.thinking():
+                await self._call.conversation.commit(Draft("", revision=-self.number))
+
+    async def _go_on(self, after: Next) -> None:
+        """Run what was confirmed, and have the model say what is next, if it is its turn."""
+        if after.run:
+            self._seal()
+            self._call.edited = True  # the call stands behind the yes, not where the model wrote it
+            async with asyncio.TaskGroup() as fillers:
+                await self._make_calls(after.run, fillers, words=False, confirmed=True)
+                self.unanswered = True
+                handed = any(self._runner.hands_over(each.name) for each in after.run)
+                if handed or self._saying.interrupted:
+                    return
+                await self._rounds(await self._reported_draft(), fillers, 1)
+        elif after.speaks:
+            await self._converse(await self._reported_draft())
+
+    async def _reported_draft(self) -> Draft | None:
+        """A draft of what is next; None where the model failed, which is told."""
+        draft: Draft | None = None
+        with self._call.reporting("model", self.record):
+            draft = await self._next_draft()
+        return draft
+
+    def _seal(self) -> None:
+        self.sealed = True
+        self._owner.sealed(self)
 
     async def _hear(self, text: str) -> TurnSignal:
         await self._call.catch_up(self.key[0])
@@ -243,11 +291,10 @@ class Reply:
         async with asyncio.TaskGroup() as fillers:
             await self._rounds(draft, fillers)
 
-    async def _rounds(self, draft: Draft | None, fillers: asyncio.TaskGroup) -> None:
-        rounds = 0
+    async def _rounds(self, draft: Draft | None, fillers: asyncio.TaskGroup, rounds: int = 0) -> None:
         while True:
             calls, ends = split(draft.calls) if draft is not None else ([], None)
-            if self._interrupted:
+            if self._saying.interrupted:
                 self.unanswered = rounds > 0
                 return
             if draft is None or not (draft.text.strip() or draft.calls):
@@ -258,24 +305,26 @@ class Reply:
                 self._call.fail("model", f"more than {rounds} rounds of tool calls", self.record)
                 break
             rounds += bool(calls)
-            utterance = await self._perform(draft, calls, fillers)
+            calls, ask = self.asking.sort(calls)
+            utterance = await self._perform(draft, calls, fillers, bool(ask))
+            if ask and not self._saying.interrupted and not self._stopped(utterance):
+                await self.asking.ask(ask, utterance)
+                return
             if any(self._runner.hands_over(call.name) for call in calls):
                 return
             if utterance is not None and utterance.error is not None and not utterance.heard:
                 break
             if ends is not None and not calls and not self._stopped(utterance):
                 if ends == "transfer" and utterance is None:
-                    await self._say_canned(self._call.options.canned.transferring)
+                    await self._saying.canned(self._call.options.canned.transferring)
                 self._call.end(ends)
                 return
-            if not calls or self._interrupted or self._stopped(utterance):
+            if not calls or self._saying.interrupted or self._stopped(utterance):
                 self.unanswered = bool(calls)
                 return
-            draft = None
-            with self._call.reporting("model", self.record):
-                draft = await self._next_draft()
+            draft = await self._reported_draft()
         await self._until(self._committed)
-        await self._say_canned(self._call.options.canned.apology)
+        await self._saying.canned(self._call.options.canned.apology)
 
     def _stopped(self, utterance: Utterance | None) -> bool:
         return utterance is not None and utterance.stopped
@@ -290,7 +339,7 @@ class Reply:
 
     async def _next_draft(self) -> Draft | None:
         """A draft of what comes after all that is in the history."""
-        async with self._thinking():
+        async with self._call.thinking():
             await self._call.catch_up()
         return await self._draft()
 
@@ -298,7 +347,7 @@ class Reply:
         """Have the model write; None when the caller took the floor. Raises what the model raises."""
         async with asyncio.TaskGroup() as group:
             self._work = group.create_task(write(self._call, self.record, self.key, self._committed, revise))
-            if self._interrupted:
+            if self._saying.interrupted:
                 self._work.cancel()
         work, self._work = self._work, None
         return None if work.cancelled() else work.result()
@@ -306,95 +355,52 @@ class Reply:
     # ------------------------------------------------------------------ performing it
 
     async def _perform(
-        self, draft: Draft, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup
+        self, draft: Draft, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup, asks: bool = False
     ) -> Utterance | None:
-        """Prepare the words; after the commit speak them and run the calls at once. Returns what was said."""
+        """Prepare the words; after the commit speak them and run the calls at once. Returns what was said.
+
+        `asks`: the draft has other calls, too, of which the model shall not know before they are confirmed.
+        """
         said: Utterance | None = None
         async with asyncio.TaskGroup() as group:
             if draft.text.strip():
-                said = self._utterance(draft.text.strip(), last=not calls)
+                said = self._saying.utterance(draft.text.strip(), last=not calls and not asks)
                 group.create_task(self._mouth.speak(said))
             await self._until(self._committed)
             if said is not None:
-                await self._filled()
-                if self._interrupted:
+                await self._saying.filled()
+                if self._saying.interrupted:
                     self._mouth.abandon(said)
                 else:
-                    self._release(said)
-            if self._interrupted and self.sealed:
+                    self._saying.release(said)
+            if self._saying.interrupted and self.sealed:
                 # Between two rounds of tools: nothing of this one is begun once the caller has the floor.
                 return said
             if calls:
-                self.sealed = True
-                self._owner.sealed(self)
+                self._seal()
                 await self._commit(draft, None)
+                self._call.edited |= asks
                 await self._make_calls(calls, fillers, words=said is not None)
         heard = None
         if said is not None:
-            self._note(said)
+            self._saying.note(said)
             heard = None if said.complete else said.heard
             self.last = (said, draft)
         if not calls or heard is not None:
             await self._commit(draft, heard)
+        self._call.edited |= asks
         return said
 
     async def _commit(self, draft: Draft, heard: str | None) -> None:
         with self._call.reporting("model", self.record):
-            async with self._thinking():
+            async with self._call.thinking():
                 await self._call.conversation.commit(draft, heard)
-
-    def _utterance(self, text: str, canned: bool = False, last: bool = True) -> Utterance:
-        return Utterance(text, self.record, canned, self.number, last)
-
-    def _release(self, utterance: Utterance) -> None:
-        self.record.agent = f"{self.record.agent} {utterance.text}".strip()
-        self._mouth.release(utterance)
-
-    def _note(self, said: Utterance) -> None:
-        """Put what was heard into record and history, and a failing voice into the failures."""
-        call, turn = self._call, self.record
-        if turn.audio_ready_ms is None and said.ready_at is not None:
-            turn.audio_ready_ms = call.ms(said.ready_at)
-        if said.error is not None:
-            call.fail("synthesiser", said.error, turn)
-        if said.heard_until is not None:
-            turn.heard = f"{turn.heard} {said.heard}".strip()
-            turn.interrupted = turn.interrupted or said.stopped
-            turn.heard_until_ms = call.ms(said.heard_until)
-            if said.heard:
-                said.message = call.history.agent(
-                    turn.turn, said.text, said.heard, call.ms(said.released_at), said.canned
-                )
-            self._emit_heard(said)
-
-    def _emit_heard(self, said: Utterance) -> None:
-        at, turn = self._call.ms(), self.record.turn
-        self._call.emit(events.AgentHeard(at_ms=at, turn=turn, text=said.heard, complete=said.complete))
-
-    async def _filled(self) -> None:
-        """Wait until a filler has been said to its end."""
-        if self._filler is not None:
-            await self._until(self._filler.over)
-
-    async def _say_canned(self, text: str) -> None:
-        await self._filled()
-        if not text or self._interrupted:
-            return
-        said = self._utterance(text, canned=True)
-        # A turn that the model spoke in as well is still its own.
-        self.record.canned = not self.record.agent
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._mouth.speak(said))
-            self._release(said)
-        self._note(said)
-        if said.heard:
-            with self._call.reporting("model", self.record):
-                async with self._thinking():
-                    await self._call.conversation.say(said.heard)
 
     # ------------------------------------------------------------------ tools
 
-    async def _make_calls(self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup, words: bool) -> None:
+    async def _make_calls(
+        self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup, words: bool, confirmed: bool = False
+    ) -> None:
         """Hand over what somebody else runs; run the rest."""
         handed = [each for each in calls if self._runner.hands_over(each.name)]
         own = [each for each in calls if each not in handed]
@@ -405,30 +411,17 @@ class Reply:
         )
         hand_over(call, turn, self.number, handed)
         if own:
-            await self._run_tools(own, None if words else fillers)
+            await self._run_tools(own, None if words else fillers, confirmed)
 
-    async def _run_tools(self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup | None) -> None:
+    async def _run_tools(
+        self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup | None, confirmed: bool
+    ) -> None:
         """Run all at once; a long silence is covered. Then the model knows what came of them."""
         finished = asyncio.Event()
         if fillers is not None:
-            fillers.create_task(self._cover(finished))
+            fillers.create_task(self._saying.cover(finished))
         try:
             results = await call_tools(self._call, self._runner, self.record, calls)
         finally:
             finished.set()
-        await take_results(self._call, self.record, calls, results)
-
-    async def _cover(self, finished: asyncio.Event) -> None:
-        options = self._call.options
-        try:
-            async with asyncio.timeout(options.one_moment_ms / 1000):
-                await finished.wait()
-        except TimeoutError:
-            if options.canned.one_moment and not self._interrupted:
-                said = self._filler = self._utterance(options.canned.one_moment, canned=True, last=False)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._mouth.speak(said))
-                    self._mouth.release(said)
-                if said.error is None:
-                    self.record.fillers.append(said.heard)
-                    self._emit_heard(said)
+        await take_results(self._call, self.record, calls, results, confirmed)

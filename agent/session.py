@@ -32,6 +32,7 @@ from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
+from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool, ToolRunner
 
 __all__ = ["Session", "SessionOptions"]
@@ -50,6 +51,7 @@ class Session:
     `sink` gets 20 ms of int16 audio at `rate` Hz and the time at which its first sample is due, on `clock`
     (seconds, monotonic). Give the caller's frames to `hear`, with times on the same clock. `bias`: words that
     the recogniser should expect. `transcript_path`: a JSONL file that keeps every message as it is said.
+    `journal`: keeps what tools were begun and what came of them, whatever happens; it is not closed.
     `built_in`: of the tools that the session handles itself, those to offer. `outlet`: takes speech ahead of
     the sink (see `Outlet`). `information`: who calls; tools find it with `call_information()`.
     Components are shared between calls; the session closes none of them.
@@ -72,6 +74,7 @@ class Session:
         bias: Sequence[str] = (),
         transcript_path: str | Path | None = None,
         information: CallInformation | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.options = options or SessionOptions()
         self.information = information or CallInformation()
@@ -88,8 +91,8 @@ class Session:
             self.information,
             speculation=Speculation(self.options.speculate),
         )
-        self._runners = [ToolRunner(self._tools)]
-        self._floor = Floor(self._call, self._hearing, synthesiser, sink, self._runners[0], outlet)
+        runner = ToolRunner(self._tools, journal=journal)
+        self._floor = Floor(self._call, self._hearing, synthesiser, sink, runner, outlet)
         self._line = FrameLine()
         self._manual: deque[Frame] | None = None
         self._partial: Partial | None = None
@@ -288,8 +291,7 @@ class Session:
                 old.close()
             if tools is not None:
                 self._tools = offered
-                self._floor.runner = ToolRunner(offered)
-                self._runners.append(self._floor.runner)
+                self._floor.runner = ToolRunner(offered, before=self._floor.runner)
         self.options = self._call.options = options
         self._floor.lead(turns)
         if self._running:
@@ -350,12 +352,12 @@ class Session:
                 call.end("cancelled")
             call.conversation.close()
             self.record.seconds = call.ms() / 1000
+            # What began goes on for a while, also where the call was broken off; then it is told and kept.
+            await self._floor.runner.aclose(GRACE_S if self.record.ended == "cancelled" else 0.1)
             self.record.messages = call.history.messages
             for reader in call.readers:
                 reader.close()
             self._finished.set()
-            for runner in self._runners:
-                await runner.aclose(0.1)
             await asyncio.to_thread(call.history.close)
         return self.record
 
@@ -443,7 +445,8 @@ class Session:
         match self._patience.feed(self._floor.busy, self._floor.turn_number, self._call.clock()):
             case Prompt.STILL_THERE:
                 self._call.emit(events.CallerSilent(at_ms=self._call.ms()))
-                self._floor.say(canned.still_there)
+                if not self._floor.ask_again():
+                    self._floor.say(canned.still_there)
             case Prompt.GOODBYE as prompt:
                 self._floor.say(canned.goodbye, ends=prompt.value)
             case Prompt.TOO_LONG as prompt:

@@ -117,6 +117,17 @@ class CannedSettings(Section):
     """When the longest call is over."""
     transferring: str = Canned.transferring
     """Before the call is handed over to a person."""
+    confirm: str = Canned.confirm
+    """Before a tool with `confirm` runs; {action} is what it does, and with what values."""
+    confirm_again: str = Canned.confirm_again
+    """The same for something that was done before in this call."""
+    not_confirmed: str = Canned.not_confirmed
+    """When there was no clear answer to that question."""
+
+    @model_validator(mode="after")
+    def _can_be_said(self) -> CannedSettings:
+        Canned(**self.model_dump())
+        return self
 
 
 class CallSettings(Section):

@@ -36,6 +36,7 @@ from stretto.audio.pcm import RATE, write_wav
 from stretto.audio.streams import LATENCY_S, Latency, Microphone, Speaker
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
+from stretto.tools.journal import Journal
 from stretto.tools.tool import Tool
 
 FILES = ("call.wav", "call.json", "call.html")
@@ -184,6 +185,7 @@ async def talk(
         echo_cancelling=settings.echo_cancelling,
         **({"line_open": key.talking} if settings.push_to_talk else {}),
     )
+    journal = None if settings.out is None else Journal(settings.out / "tools.jsonl")
     session = Session(
         recogniser=speech.recogniser,
         synthesiser=speech.synthesiser,
@@ -192,11 +194,14 @@ async def talk(
         tools=tools,
         options=options,
         bias=bias,
+        journal=journal,
     )
     stop = asyncio.Event()
     seen: list[Event] = []
     error: str | None = None
     with contextlib.ExitStack() as stack:
+        if journal is not None:
+            stack.callback(journal.close)
         stack.enter_context(interrupts(stop))
         if isinstance(view, TalkView):
             stack.enter_context(view.shown(lambda: (line.caller_db, line.agent_db)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from stretto.agent.call_information import about
 from stretto.agent.timeline import ToolRecord, TurnRecord
 from stretto.llm.language_model import Call as ToolCall
 from stretto.tools.runner import ToolRunner
-from stretto.tools.tool import Result
+from stretto.tools.tool import Result, dump
 
 
 async def call_tools(
@@ -64,16 +65,27 @@ def take_result(call: Call, call_id: str, content: str) -> None:
 
 
 async def take_results(
-    call: Call, turn: TurnRecord, calls: Sequence[ToolCall], results: Sequence[Result]
+    call: Call,
+    turn: TurnRecord,
+    calls: Sequence[ToolCall],
+    results: Sequence[Result],
+    confirmed: bool = False,
 ) -> None:
-    """Tell history and model what came of the calls, in their order."""
+    """Tell history and model what came of the calls, in their order; that the caller had said yes, too."""
     for each, result in zip(calls, results, strict=True):
-        call.history.result(turn.turn, each.id, each.name, result.text, call.ms())
+        text = confirmed_text(result) if confirmed else result.text
+        call.history.result(turn.turn, each.id, each.name, text, call.ms())
         with call.reporting("model", turn):
             async with call.model, asyncio.timeout(call.options.model_timeout_s):
                 if call.edited:
                     continue  # the model takes the history as a whole next
-                await call.conversation.tool_result(each.id, result.text)
+                await call.conversation.tool_result(each.id, text)
+
+
+def confirmed_text(result: Result) -> str:
+    """A result as the model reads it behind the caller's yes."""
+    value = json.loads(result.text)
+    return dump({"confirmed": True} | (value if isinstance(value, dict) else {"result": value}))
 
 
 async def _run(call: Call, runner: ToolRunner, turn: TurnRecord, tool_call: ToolCall) -> Result:
@@ -85,13 +97,30 @@ async def _run(call: Call, runner: ToolRunner, turn: TurnRecord, tool_call: Tool
     try:
         async with asyncio.timeout(call.options.tool_timeout_s):
             result = await runner.run(tool_call)
+    except asyncio.CancelledError:
+        # The call ends; what began goes on for a while (`ToolRunner.aclose`), and is told when it is over.
+        runner.when_over(tool_call, lambda late: _keep_late(call, turn, tool_call, record, late))
+        raise
     except Exception as error:
         message = "it took too long" if isinstance(error, TimeoutError) else str(error)
         result = Result(None, f"{tool_call.name} failed: {message}.", call.ms() - record.start_ms)
+    _over(call, turn, tool_call, record, result)
+    return result
+
+
+def _over(call: Call, turn: TurnRecord, tool_call: ToolCall, record: ToolRecord, result: Result) -> None:
+    """Record and tell what came of a call."""
+    key: dict[str, Any] = {"turn": turn.turn, "call_id": tool_call.id, "name": tool_call.name}
     record.end_ms = call.ms()
     record.result, record.error = result.content, result.error
     if result.error is not None:
         turn.failures.append(f"tools: {tool_call.name}: {result.error}")
     ms = record.end_ms - record.start_ms
     call.emit(events.ToolFinished(at_ms=call.ms(), result=result.content, error=result.error, ms=ms, **key))
-    return result
+
+
+def _keep_late(call: Call, turn: TurnRecord, tool_call: ToolCall, record: ToolRecord, result: Result) -> None:
+    """The result of a call for which nobody waits any more: only the transcript takes it."""
+    _over(call, turn, tool_call, record, result)
+    if not call.history.has_result(tool_call.id):
+        call.history.result(turn.turn, tool_call.id, tool_call.name, result.text, call.ms())

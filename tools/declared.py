@@ -17,10 +17,9 @@ class DeclaredTool:
     """A tool known by its JSON schema only; whoever runs it checks the arguments, too.
 
     Without `run` its calls are handed over: they are told, and nobody waits for their results.
-    Raises TypeError for a name that no model could call.
+    `read_only` and `confirm` mean what they mean for `Tool`. Raises TypeError for a name that no model could
+    call, and for a tool that changes nothing and is to be confirmed.
     """
-
-    read_only = False
 
     def __init__(
         self,
@@ -29,11 +28,17 @@ class DeclaredTool:
         parameters: Mapping[str, Any],
         run: Handler | None = None,
         timeout_s: float = 60.0,
+        read_only: bool = False,
+        confirm: bool | str = False,
     ) -> None:
+        if read_only and confirm:
+            raise TypeError(f"Tool {name}: it is read_only, so there is nothing to confirm.")
         if not name.replace("-", "_").isidentifier():
             raise TypeError(f"A tool needs a name made of letters, digits, _ and -, not {name!r}.")
         self.spec = ToolSpec(name, description, {"type": "object", "properties": {}, **parameters})
         self.timeout_s = timeout_s
+        self.read_only = read_only
+        self.confirm = confirm
         self._run = run
 
     @property

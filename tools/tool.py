@@ -70,9 +70,11 @@ class Tool:
         name: the function's own name by default.
         timeout_s: seconds after which the call becomes an error.
         read_only: the tool changes nothing, so it may run before the caller's turn is over.
+        confirm: the agent asks the caller first and runs the tool on a yes. A text is the question, with
+            arguments in braces: "Shall I book a table for {people}?"; True makes one of the description.
 
     Raises:
-        TypeError: the arguments cannot be described as a JSON schema.
+        TypeError: the arguments cannot be described as a JSON schema, or it is `read_only` and to `confirm`.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class Tool:
         timeout_s: float = TIMEOUT_S,
         budget: int = BUDGET,
         read_only: bool = False,
+        confirm: bool | str = False,
         thread: bool = True,
     ) -> None:
         self.function = function
         self.timeout_s = timeout_s
         self.budget = budget
         self.read_only = read_only
+        self.confirm = confirm
         self._thread = thread
         # An object may be callable through an async method, a wrapper may hide an async function.
         ways = (function, inspect.unwrap(function), vars(type(function)).get("__call__"))
@@ -96,6 +100,8 @@ class Tool:
         name = name or str(getattr(function, "__name__", ""))
         if not name.isidentifier():
             raise TypeError(f"A tool needs a name made of letters, digits and underscores, not '{name}'.")
+        if read_only and confirm:
+            raise TypeError(f"Tool {name}: it is read_only, so there is nothing to confirm.")
         self._model, self.spec = _described(function, name)
         # Calls that outlived their timeout; held here so that they are not collected while they run.
         self._hanging: set[asyncio.Future[Any]] = set()
@@ -196,6 +202,7 @@ def tool(
     timeout_s: float = TIMEOUT_S,
     budget: int = BUDGET,
     read_only: bool = False,
+    confirm: bool | str = False,
     thread: bool = True,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(

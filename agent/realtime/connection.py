@@ -30,6 +30,7 @@ from stretto.agent.timeline import CallRecord
 from stretto.audio.pcm import FRAME, RATE, Frame, Int16
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.llm.language_model import LanguageModel
+from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Service:
     """What all connections share.
 
     `tools` are offered until a client brings its own, and with `keep_tools` beside them. `record`: a folder
-    for transcripts.
+    for transcripts, and journals of what tools did.
     """
 
     model: LanguageModel
@@ -82,6 +83,8 @@ class Connection:
         self.responses = Responses(
             wire, self.items, lambda: self._config, self._voice.rate, new_id("conv"), self._response_closed
         )
+        kept = service.record
+        self._journal = None if kept is None else Journal(kept / f"{self.id}.tools.jsonl")
         self.session = Session(
             recogniser=service.recogniser,
             synthesiser=self._voice,
@@ -95,6 +98,7 @@ class Connection:
             outlet=self.responses,
             transcript_path=service.record and service.record / f"{self.id}.jsonl",
             information=CallInformation("realtime", self.id),
+            journal=self._journal,
         )
         self._reporter = Reporter(
             wire, self.items, self.responses, lambda: self._config, self.session.history, self.session.forget,
@@ -131,6 +135,8 @@ class Connection:
             for aside in self._asides.values():
                 aside.cancel()
             self._wire.finish()
+        if self._journal is not None:
+            self._journal.close()
         return record
 
     async def _read(self, received: AsyncIterator[str | bytes]) -> None:

@@ -280,6 +280,7 @@ class Stage:
     acts: Sequence[tuple[float, Callable[[Session], Any]]] = ()
     """What whoever leads the call does, and when (s after the pick-up)."""
     outlet: Any = None
+    journal: Any = None
     events: list[Event] = field(default_factory=list)
     audio: list[tuple[float, np.ndarray]] = field(default_factory=list)
     tasks_left: list[Any] = field(default_factory=list)
@@ -303,6 +304,7 @@ class Stage:
             clock=loop.time,
             transcript_path=self.transcript_path,
             outlet=self.outlet,
+            journal=self.journal,
         )
         if self.setup is not None:
             self.setup(self)

@@ -1,0 +1,180 @@
+"""The machine of questions and yes, what an answer means, and how the question is put."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stretto.agent import confirmation as c
+from stretto.agent.assent import Answer, understand
+from stretto.agent.canned import Canned
+from stretto.agent.question import action, asks_itself, question
+from stretto.llm.language_model import Call
+from stretto.tools.runner import ToolRunner
+from stretto.tools.tool import tool
+
+HERE = Path(__file__).parent
+
+
+def call(number: int, day: str = "friday") -> Call:
+    return Call(f"c{number}", "book", {"day": day})
+
+
+days = st.sampled_from(["friday", "saturday"])
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.just("wanted"), st.lists(days, min_size=1, max_size=2)),
+        st.tuples(st.just("asked"), st.booleans()),
+        st.tuples(st.just("answered"), st.sampled_from(list(Answer))),
+        st.tuples(st.just("silent"), st.none()),
+        st.tuples(st.just("withdrawn"), st.none()),
+        st.tuples(st.just("turn"), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=500)
+@given(happenings)
+def test_nothing_runs_without_a_yes_to_its_question_and_nothing_twice(events) -> None:
+    machine, turn, number = c.Confirmation(), 1, 0
+    open_calls: tuple[Call, ...] = ()
+    heard, asked = False, 0
+    ran: Counter[str] = Counter()
+    for kind, value in events:
+        before, was_heard = open_calls, heard
+        if kind == "turn":
+            turn += 1
+            continue
+        if kind == "wanted":
+            wanted = tuple(call(number + n, day) for n, day in enumerate(value))
+            number += len(value)
+            actions = machine.feed(c.Wanted(wanted, turn))
+            assert all(machine.repeats(each, turn) is None for each in machine.calls)
+            asked = 0
+        elif kind == "asked":
+            actions = machine.feed(c.Asked(value))
+            heard = value
+        elif kind == "answered":
+            actions = machine.feed(c.Answered(value), turn)
+        else:
+            actions = machine.feed(c.Silent() if kind == "silent" else c.Withdrawn())
+        assert len(actions) <= 1
+        for done in actions:
+            if isinstance(done, c.Run):
+                assert (kind, value) == ("answered", Answer.YES) and was_heard and done.calls == before
+                ran.update(each.id for each in done.calls)
+            if isinstance(done, c.Ask):
+                asked += 1
+                heard = False
+                assert asked <= c.MOST_ASKED and done.calls == machine.calls
+        open_calls = machine.calls
+        if not machine.pending:
+            heard = False
+    assert all(count == 1 for count in ran.values())
+
+
+def test_a_repeat_is_known_in_the_turn_of_the_yes_and_asked_about_later() -> None:
+    machine = c.Confirmation()
+    machine.feed(c.Wanted((call(0),), 1))
+    machine.feed(c.Asked(True))
+    assert machine.feed(c.Answered(Answer.YES), 2) == [c.Run((call(0),))]
+    assert machine.repeats(call(1), 2) == call(0) and machine.repeats(call(1, "saturday"), 2) is None
+    assert machine.feed(c.Wanted((call(1),), 2)) == []
+    assert machine.feed(c.Wanted((call(2),), 3)) == [c.Ask((call(2),), again=True)]
+
+
+# ---------------------------------------------------------------------- what an answer means
+
+
+def rows(name: str) -> list[tuple[str, str, str]]:
+    lines = (HERE / name).read_text(encoding="utf-8").splitlines()
+    return [tuple(line.split("\t")) for line in lines]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("confirmation_answers.tsv", 114), ("confirmation_answers.held_out.tsv", 60)]
+)
+def test_answers_of_real_callers_are_understood_and_none_is_taken_for_a_yes(name: str, right: int) -> None:
+    found = [(expected, understand(said, asked)) for expected, asked, said in rows(name)]
+    wrongly = [pair for pair in found if pair[1] is Answer.YES and pair[0] != "yes"]
+    assert wrongly == []
+    assert sum(expected == got for expected, got in found) >= right
+
+
+@given(st.text(max_size=80))
+def test_any_text_has_a_meaning_and_needs_a_word_of_assent_to_be_a_yes(text: str) -> None:
+    if understand(text, "Shall I?") is Answer.YES:
+        assert any(letter.isascii() and letter.isalpha() for letter in text)
+
+
+@pytest.mark.parametrize("said", ["", "   ", "...", "a table", "thank you", "日本語"])
+def test_words_that_say_neither_are_no_yes(said: str) -> None:
+    assert understand(said, "Shall I book a table?") is not Answer.YES
+
+
+def test_what_the_question_said_itself_is_no_change() -> None:
+    asked = "Shall I book a table: people 2, time 7 pm?"
+    assert understand("yes a table for two at seven", asked) is Answer.YES
+    assert understand("yes a table for four at seven", asked) is Answer.OTHER
+
+
+# ---------------------------------------------------------------------- the question
+
+
+@pytest.mark.parametrize(
+    ("description", "arguments", "said"),
+    [
+        ("Book a table.", {"day": "Friday", "people": 2}, "book a table: day Friday, people 2"),
+        ("Open the front door. Only for guests.", {}, "open the front door"),
+        (
+            "Send an SMS",
+            {"toNumber": "555", "urgent": True, "note": None},
+            "send an SMS: to number 555, urgent",
+        ),
+        ("SMS somebody", {}, "SMS somebody"),
+        ("Order", {"items": ["soup", "tea"], "gift": False}, "order: items soup and tea, not gift"),
+        ("Move", {"to": {"room": "living_room"}}, "move: to room living room"),
+    ],
+)
+def test_an_action_is_said_with_its_values(description, arguments, said) -> None:
+    assert action(description, arguments) == said
+
+
+def test_a_tools_own_question_has_the_values_in_it() -> None:
+    @tool(confirm="Shall I book a table for {people} on {day}?")
+    async def book(day: str, people: int = 2) -> str:
+        """Book a table."""
+        return ""
+
+    runner = ToolRunner([book])
+    whole = Call("c0", "book", {"day": "Friday", "people": 3})
+    assert question([whole], runner, Canned()) == "Shall I book a table for 3 on Friday?"
+    part = Call("c0", "book", {"day": "Friday"})
+    assert question([part], runner, Canned()) == "Shall I book a table: day Friday?"
+    again = question([whole], runner, Canned(), again=True)
+    assert again == "I have done that already. Shall I do it once more: book a table: day Friday, people 3?"
+
+
+def test_the_models_words_are_the_question_only_with_every_value() -> None:
+    wanted = [Call("c0", "book", {"day": "Friday", "people": 2})]
+    assert asks_itself("So a table for two on friday, right?", wanted)
+    assert not asks_itself("Shall I book it?", wanted)
+    assert not asks_itself("A table for two on Friday.", wanted)
+
+
+def test_a_wording_without_the_action_is_refused() -> None:
+    with pytest.raises(ValueError, match="action"):
+        Canned(confirm="Are you sure?")
+
+
+def test_read_only_tools_have_nothing_to_confirm() -> None:
+    def look() -> str:
+        """Look."""
+        return ""
+
+    with pytest.raises(TypeError, match="nothing to confirm"):
+        tool(read_only=True, confirm=True)(look)
