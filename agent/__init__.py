@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stretto.agent.agent import Agent, AgentCall
     from stretto.agent.call import SessionOptions
-    from stretto.agent.call_information import CallInformation, call_information
+    from stretto.agent.caller_id import CallInformation, call_information
     from stretto.agent.hearing import Recogniser, Recognition
     from stretto.agent.speaking import Voice
     from stretto.agent.sync import SyncAgent
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agent": "stretto.agent.agent",
     "AgentCall": "stretto.agent.agent",
-    "CallInformation": "stretto.agent.call_information",
+    "CallInformation": "stretto.agent.caller_id",
     "CallRecord": "stretto.agent.timeline",
     "Conversation": "stretto.llm.language_model",
     "LanguageModel": "stretto.llm.language_model",
@@ -32,7 +32,7 @@ _HOMES = {
     "ToolError": "stretto.tools.tool",
     "TurnRecord": "stretto.agent.timeline",
     "Voice": "stretto.agent.speaking",
-    "call_information": "stretto.agent.call_information",
+    "call_information": "stretto.agent.caller_id",
     "tool": "stretto.tools.tool",
 }
 __all__ = [

@@ -15,7 +15,7 @@ import numpy as np
 from stretto.agent import events
 from stretto.agent.builtin import check_names
 from stretto.agent.call import SessionOptions
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.facts import facts_tool
 from stretto.agent.hearing import Recogniser
 from stretto.agent.realtime.stream_clock import StreamClock

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stretto.agent import events
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.canned import Canned
 from stretto.agent.confirmation import Confirmation
 from stretto.agent.history import History, told

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from stretto.agent import events
 from stretto.agent.builtin import BUILT_IN, choice_of
 from stretto.agent.call import Call, EventStream, SessionOptions
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.events import Event
 from stretto.agent.floor import GRACE_S, Floor
 from stretto.agent.hearing import FRAME_S, Hearing, Recogniser, VoiceActivity

@@ -9,7 +9,7 @@ from typing import Any
 
 from stretto.agent import events
 from stretto.agent.call import Call
-from stretto.agent.call_information import about
+from stretto.agent.caller_id import about
 from stretto.agent.timeline import ToolRecord, TurnRecord
 from stretto.llm.language_model import Call as ToolCall
 from stretto.tools.runner import ToolRunner

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agent.builtin import BUILT_IN
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.hearing import Recogniser
 from stretto.agent.history import told
 from stretto.agent.realtime import client_events as c

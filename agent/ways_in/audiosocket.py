@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.realtime.connection import Service
 from stretto.agent.timeline import CallRecord
 from stretto.agent.ways_in.phone_call import PhoneCall

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire import new_id
 from stretto.agent.session import Session

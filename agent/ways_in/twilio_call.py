@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire import Wire
 from stretto.agent.timeline import CallRecord

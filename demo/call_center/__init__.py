@@ -1,4 +1,4 @@
 """A support line over SQLite: a shop's orders, refunds, policies, and a person to hand over to.
 
-`python -m stretto.demo.call_center` answers; README.md beside this file shows how a team puts its own tools in.
+`python -m stretto.demo.call_center` answers; README.md here shows how a team puts its own tools in.
 """

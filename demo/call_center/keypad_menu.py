@@ -1,4 +1,4 @@
-"""A menu by the keys of the telephone, for callers whom the agent cannot make out. Pure: keys in, actions out."""
+"""A menu by the keys of the telephone, for callers whom the agent cannot make out. Keys in, actions out."""
 
 from __future__ import annotations
 
