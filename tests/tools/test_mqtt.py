@@ -62,7 +62,7 @@ class Device:
         connect.SessionExpiryInterval = 600
         async with aiomqtt.Client(
             "127.0.0.1", self.port, protocol=aiomqtt.ProtocolVersion.V5, identifier=f"device-{id(self)}",
-            clean_start=False, properties=connect, timeout=LONG_S,
+            clean_start=False, properties=connect, timeout=2,
         ) as client:  # fmt: skip
             await client.subscribe(self.topic, qos=1)
             self.ready.set()

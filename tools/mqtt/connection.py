@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import secrets
 import ssl
@@ -27,6 +28,7 @@ Handler = Callable[[Message], None]
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 10.0
 """Between two tries to connect; what it really is lies between a half and one and a half of it."""
+REPEAT_S = 1.0
 INCOMING = 4096
 """Messages that may wait to be handled."""
 INSTALL = "MQTT needs aiomqtt: pip install 'stretto[mqtt]'"
@@ -36,13 +38,15 @@ INSTALL = "MQTT needs aiomqtt: pip install 'stretto[mqtt]'"
 class Command:
     """A message that goes out again after every break, until it is withdrawn.
 
-    `taken`: the broker has it. `sent`: it may have it.
+    `taken`: the broker has it. `sent`: it may have it. `broken`: the line broke since, and it is said again
+    every `REPEAT_S`: a broker that forgot everything gives it to nobody until its device is back, too.
     """
 
     message: Message
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     sent: bool = False
-    due: bool = True
+    broken: bool = False
+    due_at: float = 0.0
 
 
 class BrokerConnection:
@@ -201,7 +205,7 @@ class BrokerConnection:
             self._stale = dict.fromkeys(self._retained)
             self._idle.clear()
             for command in self._commands:
-                command.due = True
+                command.broken, command.due_at = command.broken or command.sent, 0.0
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._receive(client))
@@ -294,6 +298,7 @@ class BrokerConnection:
 
     async def _publish(self, client: Client) -> None:
         """Subscriptions first, so that no answer is missed; then what counts, commands, and the rest."""
+        now = asyncio.get_running_loop().time
         while True:
             self._news.clear()
             if self._subscribing:
@@ -307,8 +312,8 @@ class BrokerConnection:
                     del self._stale[topic]
                     if not message.payload:
                         del self._retained[topic]
-            elif (command := next((each for each in self._commands if each.due), None)) is not None:
-                command.sent, command.due = True, False
+            elif (command := min(self._commands, key=_due_at, default=None)) and command.due_at <= now():
+                command.sent, command.due_at = True, now() + REPEAT_S if command.broken else math.inf
                 await self._put(client, command.message)
                 command.taken.set()
             elif self._waiting:
@@ -319,7 +324,10 @@ class BrokerConnection:
                     self._waiting.popleft()
             else:
                 self._idle.set()
-                await self._news.wait()
+                soonest = min(map(_due_at, self._commands), default=math.inf)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if soonest == math.inf else soonest - now()):
+                        await self._news.wait()
 
     async def _follow(self, client: Client, pattern: str) -> None:
         if pattern in self._handlers:
@@ -335,6 +343,10 @@ class BrokerConnection:
         elif message.correlation is not None:
             payload = in_payload(message)
         await client.publish(message.topic, payload, qos=1, retain=message.retain, properties=properties)
+
+
+def _due_at(command: Command) -> float:
+    return command.due_at
 
 
 def _abandon(client: Client) -> None:
