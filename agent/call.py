@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from stretto.agent import events
 from stretto.agent.canned import Canned
@@ -17,6 +18,9 @@ from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord, ToolRecord, TurnRecord
 from stretto.agent.turn import TurnOptions
 from stretto.llm.language_model import AUTO, Conversation, Effort, ToolChoice
+
+if TYPE_CHECKING:
+    from stretto.agent.session import Session
 
 log = logging.getLogger("stretto.agent")
 
@@ -36,6 +40,7 @@ class SessionOptions:
     `respond`: answer every turn of the caller; else only when told to (`Session.respond`). `interruptible`:
     a caller who speaks stops the agent. `one_moment_ms`: a tool that runs for longer is covered by a canned
     sentence, if the model said nothing itself. `rate`: of the agent's audio, Hz; None for the voice's own.
+    `observers` are told of every session when it picks up, before its first event.
     """
 
     system: str = "You are a helpful voice agent. Plain spoken English, short."
@@ -65,6 +70,7 @@ class SessionOptions:
     tool_timeout_s: float = 60.0
     rate: int | None = None
     canned: Canned = field(default_factory=Canned)
+    observers: tuple[Callable[[Session], None], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("longest_call_s", "silence_prompt_s", "caller_gone_s", "model_timeout_s"):

@@ -6,6 +6,7 @@ The shell: it brings audio and time to the floor (`floor.py`), which decides, an
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stretto.agent import events
-from stretto.agent.builtin import BUILT_IN
+from stretto.agent.builtin import BUILT_IN, checked, open_conversation
 from stretto.agent.call import Call, EventStream, SessionOptions
 from stretto.agent.events import Event
 from stretto.agent.floor import GRACE_S, Floor
@@ -29,8 +30,9 @@ from stretto.agent.tool_calls import take_result
 from stretto.audio.pcm import Frame
 from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
-from stretto.llm.language_model import AUTO, Conversation, LanguageModel, ToolSpec
+from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.runner import AnyTool, ToolRunner
+from stretto.tools.tool import session_variable
 
 __all__ = ["Session", "SessionOptions"]
 
@@ -49,7 +51,7 @@ class Session:
     (seconds, monotonic). Give the caller's frames to `hear`, with times on the same clock. `bias`: words that
     the recogniser should expect. `transcript_path`: a JSONL file that keeps every message as it is said.
     `built_in`: of the tools that the session handles itself, those to offer. `outlet`: takes speech ahead of
-    the sink (see `Outlet`).
+    the sink (see `Outlet`). `name`: the call's own, for whoever tells calls apart; `id` has it.
     Components are shared between calls; the session closes none of them.
     Raises `ValueError` for contradicting options and for two tools of one name.
     """
@@ -69,11 +71,13 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         bias: Sequence[str] = (),
         transcript_path: str | Path | None = None,
+        name: str | None = None,
     ) -> None:
+        self.id = name or f"call_{secrets.token_hex(6)}"
         self.options = options or SessionOptions()
         self._built_in = tuple(built_in)
         self._model = model
-        self._tools = self._checked(tools)
+        self._tools = checked(tools, self._built_in)
         vad = vad or VAD(VADOptions(min_silence_ms=self.options.soft_end_ms))
         self._hearing = Hearing(recogniser, vad, bias)
         self._call = Call(
@@ -163,6 +167,12 @@ class Session:
         """Have the agent say these words; they count as canned. Does nothing when the call is over."""
         if not self.over:
             self._floor.say(text)
+
+    def leave(self, reason: Literal["hang_up", "transfer"], text: str = "") -> None:
+        """Have the agent end the call, or hand it over, now; `text`: its last words ("": canned ones)."""
+        if not self.over and self._running:
+            last = self.options.canned.transferring if reason == "transfer" else ""
+            self._floor.close(text or last, ends=reason)
 
     def write(
         self,
@@ -265,7 +275,7 @@ class Session:
         if built_in is not None:
             self._built_in = tuple(built_in)
         try:
-            offered = self._tools if tools is None else self._checked(tools)
+            offered = self._tools if tools is None else checked(tools, self._built_in)
             conversation = await asyncio.to_thread(self._opened, options, offered) if anew else None
         except ValueError:
             self._built_in = before
@@ -289,20 +299,10 @@ class Session:
             self.clear()
             self._manual = deque(maxlen=LONGEST_TURN) if manual else None
 
-    def _checked(self, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
-        taken = {spec.name for spec in self._built_in} & {tool.spec.name for tool in tools}
-        if taken:
-            raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
-        ToolRunner(tools)  # raises for two of one name
-        return tuple(tools)
-
     def _opened(self, options: SessionOptions, tools: Sequence[AnyTool]) -> Conversation:
-        choice = options.tool_choice
-        if choice.mode == "required" and choice.names is None:
-            # To hang up is not what whoever requires a call means.
-            own = frozenset(tool.spec.name for tool in tools)
-            choice = replace(choice, names=own) if own else AUTO
-        return self._model.open(options.system, [*(tool.spec for tool in tools), *self._built_in], choice)
+        return open_conversation(
+            self._model, options.system, [tool.spec for tool in tools], self._built_in, options.tool_choice
+        )
 
     # ------------------------------------------------------------------ the call
 
@@ -318,6 +318,10 @@ class Session:
             call.started = self._floor.now = self._frame_at = call.clock()
             self._patience = Patience(self.options.patience(), call.started)
             call.history.system(self.options.system)
+            session_variable.set(self.id)
+            for observer in self.options.observers:
+                with call.reporting("session"):
+                    observer(self)
             self._running = True
             self._picked_up.set()
             call.emit(events.SessionStarted(at_ms=0.0))

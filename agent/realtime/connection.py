@@ -90,6 +90,7 @@ class Connection:
             bias=service.bias,
             outlet=self.responses,
             transcript_path=service.record and service.record / f"{self.id}.jsonl",
+            name=self.id,
         )
         self._reporter = Reporter(
             wire, self.items, self.responses, lambda: self._config, self.session.history, self.session.forget,
