@@ -31,7 +31,9 @@ from stretto.tools.runner import AnyTool
 from stretto.tools.tool import Tool
 
 if TYPE_CHECKING:
+    from stretto.agent.mqtt_link import MqttLink
     from stretto.agent.server.opening import ServeOptions
+    from stretto.agent.settings import MqttSettings
 
 SYSTEM = "You are a helpful phone agent. Plain spoken English, short."
 
@@ -48,6 +50,7 @@ class Agent:
     own. `recogniser`, `voice`: None for the embedded ones, a name, a folder or a file, or your own
     (`stretto.agent.hearing.Recogniser`, `stretto.agent.speaking.Voice`); what you bring is not closed.
     `facts`: a text file that the agent looks things up in. `bias`: names that callers are likely to say.
+    `mqtt`: a broker for MQTT tools, that is also told of every call: its URL, or all of its settings.
 
     Entering loads the models, off the event loop: raises what is wrong with a name, a schema or a file.
     """
@@ -63,12 +66,21 @@ class Agent:
         facts: str | Path | None = None,
         options: SessionOptions | None = None,
         bias: Sequence[str] = (),
+        mqtt: MqttSettings | str | None = None,
     ) -> None:
         self.options = replace(options or SessionOptions(), system=system)
         self.tools: tuple[AnyTool, ...] = tuple(_as_tool(each) for each in tools)
         if facts is not None:
             self.tools += (facts_tool(facts),)
         self.bias = tuple(bias)
+        self._link: MqttLink | None = None
+        if mqtt is not None:
+            from stretto.agent.mqtt_link import link_of, observed
+            from stretto.agent.settings import MqttSettings
+
+            settings = MqttSettings(url=mqtt) if isinstance(mqtt, str) else mqtt
+            self._link = link_of(settings, self.tools)
+            self.options = observed(self.options, self._link)
         self._given = (model, recogniser, voice)
         self._stack = AsyncExitStack()
         self._parts: tuple[LanguageModel, Recogniser, Voice] | None = None
@@ -76,6 +88,8 @@ class Agent:
     async def __aenter__(self) -> Agent:
         try:
             self._parts = await asyncio.to_thread(self._load)
+            if self._link is not None:
+                await self._stack.enter_async_context(self._link)
         except BaseException:
             await self._stack.aclose()
             raise

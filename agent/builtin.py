@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stretto.llm.language_model import AUTO, Call, ToolChoice
-from stretto.tools.runner import AnyTool
+from stretto.llm.language_model import AUTO, Call, Conversation, LanguageModel, ToolChoice
+from stretto.llm.language_model import ToolSpec as Offered
+from stretto.tools.runner import AnyTool, ToolRunner
 from stretto.tools.tool import ToolSpec
 
 _NOTHING = {"type": "object", "properties": {}, "required": []}
@@ -26,12 +27,28 @@ def check_names(tools: Sequence[AnyTool]) -> None:
             raise ValueError(f"two tools are called {name}: give one another name")
 
 
-def choice_of(choice: ToolChoice, tools: Sequence[AnyTool]) -> ToolChoice:
-    """A choice as the model gets it: to hang up is not what whoever requires a call means."""
+def checked(tools: Sequence[AnyTool], built_in: Sequence[Offered]) -> tuple[AnyTool, ...]:
+    """A session's own tools. Raises ValueError for a name that is built in, and for two of one name."""
+    taken = {spec.name for spec in built_in} & {tool.spec.name for tool in tools}
+    if taken:
+        raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
+    ToolRunner(tools)  # raises for two of one name
+    return tuple(tools)
+
+
+def open_conversation(
+    model: LanguageModel,
+    system: str,
+    tools: Sequence[Offered],
+    built_in: Sequence[Offered],
+    choice: ToolChoice,
+) -> Conversation:
+    """A dialogue in which a session's own tools and the built-in ones can be called."""
     if choice.mode == "required" and choice.names is None:
-        own = frozenset(tool.spec.name for tool in tools)
-        return replace(choice, names=own) if own else AUTO
-    return choice
+        # To hang up is not what whoever requires a call means.
+        own = frozenset(tool.name for tool in tools)
+        choice = replace(choice, names=own) if own else AUTO
+    return model.open(system, [*tools, *built_in], choice)
 
 
 def split(calls: Sequence[Call]) -> tuple[list[Call], str | None]:

@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stretto.agent import events
 from stretto.agent.caller_id import CallInformation
@@ -20,6 +20,9 @@ from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord, ToolRecord, TurnRecord
 from stretto.agent.turn import TurnOptions
 from stretto.llm.language_model import AUTO, Conversation, Effort, ToolChoice
+
+if TYPE_CHECKING:
+    from stretto.agent.session import Session
 
 log = logging.getLogger("stretto.agent")
 
@@ -41,6 +44,7 @@ class SessionOptions:
     sentence, if the model said nothing itself. `rate`: of the agent's audio, Hz; None for the voice's own.
     `answer_keys`: what the caller enters by keys of the telephone is answered like words; else it is only
     told (`KeysEntered`). `keys_pause_s`: without another key for so long an entry is over.
+    `observers` are told of every session when it picks up, before its first event.
     """
 
     system: str = "You are a helpful voice agent. Plain spoken English, short."
@@ -72,6 +76,7 @@ class SessionOptions:
     tool_timeout_s: float = 60.0
     rate: int | None = None
     canned: Canned = field(default_factory=Canned)
+    observers: tuple[Callable[[Session], None], ...] = ()
 
     def __post_init__(self) -> None:
         for name in (

@@ -17,6 +17,7 @@ from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.cli import UsageError, print_result
 from stretto.agent.config import settings_of
 from stretto.agent.events import Event
+from stretto.agent.mqtt_link import link_of, observed, within
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.recording import is_silent, play_recording
@@ -61,13 +62,14 @@ def run_call(args: argparse.Namespace) -> int:
     try:
         chosen = load_tool_set(args)
         check_tools(model, chosen.tools)
-        options = settings_of(args).session_options(chosen.system, chosen.canned, RATE_OUT)
+        settings = settings_of(args)
+        link = link_of(settings.mqtt, chosen.tools)
+        options = observed(settings.session_options(chosen.system, chosen.canned, RATE_OUT), link)
         speech = load_speech(args)
         try:
             console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
-            fields = asyncio.run(
-                recorded_call(model, speech, pcm, chosen.tools, options, chosen.bias, args.record, console)
-            )
+            call = recorded_call(model, speech, pcm, chosen.tools, options, chosen.bias, args.record, console)
+            fields = asyncio.run(within(link, call))
         finally:
             speech.close()
     finally:

@@ -16,6 +16,7 @@ from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, lo
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.cli import print_result
 from stretto.agent.config import settings_of
+from stretto.agent.mqtt_link import link_of, within
 from stretto.agent.text_asking import TextDialogue
 from stretto.llm.language_model import Canvas, Draft, Settled
 from stretto.tools.runner import ToolRunner
@@ -76,7 +77,9 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
     try:
         chosen = load_tool_set(args)
         check_tools(model, chosen.tools)
-        canned = settings_of(args).session_options(chosen.system, chosen.canned).canned
+        settings = settings_of(args)
+        canned = settings.session_options(chosen.system, chosen.canned).canned
+        link = link_of(settings.mqtt, chosen.tools, told=False)
         runner = ToolRunner(chosen.tools)
         dialogue = TextDialogue()
         dialogue.agent(canned.greeting)
@@ -87,7 +90,8 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
             for words in lines():
                 with canvas_display(out, args.show_canvas and not args.quiet) as show:
                     asked = {"effort": args.effort, "canned": canned, "show": show, "dialogue": dialogue}
-                    reply = loop.run(answer(conversation, runner, words, **asked))
+                    # The loop stands still while a line is typed, and no broker would wait for it.
+                    reply = loop.run(within(link, answer(conversation, runner, words, **asked)))
                 turns.append(turn_fields(words, reply))
                 if reply.failure is not None:
                     out.print(f"  {reply.failure}", style="bold red", markup=False, soft_wrap=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +27,8 @@ OPTIONAL_SETUP = {"variables", "port", "microphone", "speaker", "extras"}
 """Checks of the set-up that a call between files and programs does without."""
 REMOTE_S = 3.0
 """Seconds that a remote model has for telling which models it offers."""
+BROKER_S = 5.0
+"""Seconds that a broker has for letting us in."""
 MODEL_KEY = "STRETTO_MODEL_KEY"
 
 
@@ -74,6 +78,9 @@ def setup_checks(args: argparse.Namespace, settings: Settings, wrong: str = "") 
             lambda: _remote(settings),
             f"Check --model, that the server runs, and its key in {PREFIX}REMOTE__KEY.",
         )
+    if settings.mqtt.url is not None:
+        fix = "Check [mqtt] url, username and password, and that the broker runs (Debian: mosquitto)."
+        yield checked("broker", lambda: _broker(settings), fix)
     fix = "Only stretto talk needs one. Debian/Ubuntu: apt-get install libportaudio2; connect a device."
     yield checked("microphone", lambda: _device("microphone", args), fix)
     yield checked("speaker", lambda: _device("speaker", args), fix)
@@ -195,6 +202,24 @@ def _remote(settings: Settings) -> str:
     except APIConnectionError as error:
         raise RuntimeError(f"{url} cannot be reached ({error.__cause__ or error})") from None
     return f"{url} offers {', '.join(offered[:5]) or 'nothing'}"
+
+
+def _broker(settings: Settings) -> str:
+    from stretto.tools.mqtt.connection import BrokerConnection
+
+    options = settings.mqtt.options()
+    assert options is not None
+
+    async def ask() -> str:
+        async with BrokerConnection(replace(options, will=None, session_expiry_s=0)) as broker:
+            try:
+                async with asyncio.timeout(BROKER_S):
+                    await broker.connected.wait()
+            except TimeoutError:
+                raise RuntimeError(f"{options.url} cannot be used ({broker.problem})") from None
+            return f"{options.url} speaks MQTT {'5' if broker.version_5 else '3.1.1'}"
+
+    return asyncio.run(ask())
 
 
 def _device(kind: Literal["microphone", "speaker"], args: argparse.Namespace) -> str:

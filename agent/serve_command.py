@@ -15,6 +15,7 @@ from rich.console import Console
 from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
 from stretto.agent.cli import UsageError, folder
 from stretto.agent.config import settings_of
+from stretto.agent.mqtt_link import link_of, observed, within
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire_voice import WireVoice
 from stretto.agent.server.opening import server_for
@@ -70,11 +71,12 @@ def run_serve(args: argparse.Namespace) -> int:
         stack.callback(speech.close)
         console.print("[dim]warming up[/dim]")
         asyncio.run(warm_up(model, speech, chosen.system, chosen.tools, args.effort))
+        link = link_of(settings.mqtt, chosen.tools)
         service = Service(
             model=model,
             recogniser=speech.recogniser,
             voice=_voices(speech, args.voice, stack),
-            options=settings.session_options(chosen.system, chosen.canned),
+            options=observed(settings.session_options(chosen.system, chosen.canned), link),
             tools=tuple(chosen.tools),
             keep_tools=bool(args.tools or args.facts),
             bias=chosen.bias,
@@ -82,7 +84,8 @@ def run_serve(args: argparse.Namespace) -> int:
             voice_name=find_voice(args.voice).stem,
             record=serving.record,
         )
-        asyncio.run(serve(server_for(service, serving), serving.host, serving.port, args.json, console))
+        served = serve(server_for(service, serving), serving.host, serving.port, args.json, console)
+        asyncio.run(within(link, served))
     return 0
 
 

@@ -6,6 +6,7 @@ The shell: it brings audio and time to the floor (`floor.py`), which decides, an
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stretto.agent import events
-from stretto.agent.builtin import BUILT_IN, choice_of
+from stretto.agent.builtin import BUILT_IN, checked, open_conversation
 from stretto.agent.call import Call, EventStream, SessionOptions
 from stretto.agent.caller_id import CallInformation
 from stretto.agent.events import Event
@@ -34,6 +35,7 @@ from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool, ToolRunner
+from stretto.tools.tool import session_variable
 
 __all__ = ["Session", "SessionOptions"]
 
@@ -53,7 +55,8 @@ class Session:
     the recogniser should expect. `transcript_path`: a JSONL file that keeps every message as it is said.
     `journal`: keeps what tools were begun and what came of them, whatever happens; it is not closed.
     `built_in`: of the tools that the session handles itself, those to offer. `outlet`: takes speech ahead of
-    the sink (see `Outlet`). `information`: who calls; tools find it with `call_information()`.
+    the sink (see `Outlet`). `information`: who calls; tools find it with `call_information()`. `name`: the
+    call's own, for whoever tells calls apart; `id` has it.
     Components are shared between calls; the session closes none of them.
     Raises `ValueError` for contradicting options and for two tools of one name.
     """
@@ -75,12 +78,14 @@ class Session:
         transcript_path: str | Path | None = None,
         information: CallInformation | None = None,
         journal: Journal | None = None,
+        name: str | None = None,
     ) -> None:
+        self.id = name or f"call_{secrets.token_hex(6)}"
         self.options = options or SessionOptions()
         self.information = information or CallInformation()
         self._built_in = tuple(built_in)
         self._model = model
-        self._tools = self._checked(tools)
+        self._tools = checked(tools, self._built_in)
         vad = vad or VAD(VADOptions(min_silence_ms=self.options.soft_end_ms))
         self._hearing = Hearing(recogniser, vad, bias)
         self._call = Call(
@@ -177,6 +182,12 @@ class Session:
         """Have the agent say these words; they count as canned. Does nothing when the call is over."""
         if not self.over:
             self._floor.say(text)
+
+    def leave(self, reason: Literal["hang_up", "transfer"], text: str = "") -> None:
+        """Have the agent end the call, or hand it over, now; `text`: its last words ("": canned ones)."""
+        if not self.over and self._running:
+            last = self.options.canned.transferring if reason == "transfer" else ""
+            self._floor.close(text or last, ends=reason)
 
     def write(
         self,
@@ -279,7 +290,7 @@ class Session:
         if built_in is not None:
             self._built_in = tuple(built_in)
         try:
-            offered = self._tools if tools is None else self._checked(tools)
+            offered = self._tools if tools is None else checked(tools, self._built_in)
             conversation = await asyncio.to_thread(self._opened, options, offered) if anew else None
         except ValueError:
             self._built_in = before
@@ -302,16 +313,10 @@ class Session:
             self.clear()
             self._manual = deque(maxlen=LONGEST_TURN) if manual else None
 
-    def _checked(self, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
-        taken = {spec.name for spec in self._built_in} & {tool.spec.name for tool in tools}
-        if taken:
-            raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
-        ToolRunner(tools)  # raises for two of one name
-        return tuple(tools)
-
     def _opened(self, options: SessionOptions, tools: Sequence[AnyTool]) -> Conversation:
-        choice = choice_of(options.tool_choice, tools)
-        return self._model.open(options.system, [*(tool.spec for tool in tools), *self._built_in], choice)
+        return open_conversation(
+            self._model, options.system, [tool.spec for tool in tools], self._built_in, options.tool_choice
+        )
 
     # ------------------------------------------------------------------ the call
 
@@ -327,6 +332,10 @@ class Session:
             call.started = self._floor.now = self._frame_at = call.clock()
             self._patience = Patience(self.options.patience(), call.started)
             call.history.system(self.options.system)
+            session_variable.set(self.id)
+            for observer in self.options.observers:
+                with call.reporting("session"):
+                    observer(self)
             self._running = True
             self._picked_up.set()
             call.emit(events.SessionStarted(at_ms=0.0))

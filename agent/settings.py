@@ -21,6 +21,8 @@ from stretto.agent.call import SessionOptions
 from stretto.agent.canned import Canned
 from stretto.llm.language_model import Effort
 from stretto.llm.serve.loopback import is_local
+from stretto.tools.mqtt.message import Message, check_topic
+from stretto.tools.mqtt.options import BrokerOptions
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteOptions
@@ -309,6 +311,44 @@ class RemoteSettings(Section):
         return RemoteOptions(efforts=EFFORTS[self.effort] if self.effort else None, **fields)
 
 
+class MqttSettings(Section):
+    """A broker that tools publish to, that is told of every call and takes commands; see agent/MQTT.md."""
+
+    url: str | None = None
+    """Address of the broker, as in `mqtt://127.0.0.1:1883` (mqtts:// to encrypt); none without it."""
+    topic: str = "stretto"
+    """Where calls are told of: `<topic>/<session>/…`. Another one for each agent on a broker."""
+    username: str | None = None
+    """Name that the broker knows."""
+    password: SecretStr | None = None
+    """The password of that name."""
+    tls: bool = False
+    """Encrypt, whatever the address says."""
+    ca_file: Path | None = None
+    """File with the certificates to trust, instead of the system's."""
+    every_event: bool = False
+    """Publish canvases and words that may still change, too: many events a second."""
+
+    @model_validator(mode="after")
+    def _names_a_broker(self) -> MqttSettings:
+        check_topic(self.topic)
+        self.options()
+        return self
+
+    def options(self) -> BrokerOptions | None:
+        """How to reach the broker; None where there is none. Raises ValueError."""
+        if self.url is None:
+            return None
+        return BrokerOptions(
+            self.url,
+            self.username,
+            self.password.get_secret_value() if self.password else None,
+            self.tls,
+            self.ca_file,
+            will=Message(f"{self.topic}/status", b"offline", retain=True),
+        )
+
+
 class Settings(BaseSettings):
     """Shared by all commands that have a flag of the same name."""
 
@@ -343,6 +383,7 @@ class Settings(BaseSettings):
     call: CallSettings = CallSettings()
     serve: ServeSettings = ServeSettings()
     remote: RemoteSettings = RemoteSettings()
+    mqtt: MqttSettings = MqttSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -24,6 +24,7 @@ from stretto.tools.runner import AnyTool
 
 if TYPE_CHECKING:
     from stretto.agent.server.opening import ServeOptions
+    from stretto.agent.settings import MqttSettings
 
 T = TypeVar("T")
 EVENTS = 2000
@@ -47,6 +48,7 @@ class SyncAgent:
         facts: str | Path | None = None,
         options: SessionOptions | None = None,
         bias: Sequence[str] = (),
+        mqtt: MqttSettings | str | None = None,
     ) -> None:
         self.agent = Agent(
             system,
@@ -57,6 +59,7 @@ class SyncAgent:
             facts=facts,
             options=options,
             bias=bias,
+            mqtt=mqtt,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stretto", daemon=True)

@@ -22,6 +22,7 @@ from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.cli import UsageError, folder, print_result
 from stretto.agent.config import settings_of
 from stretto.agent.events import Event
+from stretto.agent.mqtt_link import link_of, observed, within
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.microphone import MicrophoneCall
@@ -117,14 +118,17 @@ def run_talk(args: argparse.Namespace) -> int:
         stack.callback(model.close)
         chosen = load_tool_set(args)
         check_tools(model, chosen.tools)
-        options = settings_of(args).session_options(chosen.system, chosen.canned, RATE_OUT)
+        configured = settings_of(args)
+        link = link_of(configured.mqtt, chosen.tools)
+        options = observed(configured.session_options(chosen.system, chosen.canned, RATE_OUT), link)
         speech = load_speech(args)
         stack.callback(speech.close)
         console.print("[dim]warming up[/dim]")
         asyncio.run(warm_up(model, speech, options.system, chosen.tools, options.effort))
         view = view_for(args, console)
         try:
-            fields = asyncio.run(talk(model, speech, chosen.tools, options, chosen.bias, settings, view))
+            call = talk(model, speech, chosen.tools, options, chosen.bias, settings, view)
+            fields = asyncio.run(within(link, call))
         except DeviceError as error:
             raise UsageError(str(error)) from error
     kept = "" if settings.out is None else f"; what there is lies in {settings.out}"

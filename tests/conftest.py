@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,3 +147,65 @@ def says() -> Iterator[Callable[..., np.ndarray]]:
 @pytest.fixture
 def brain() -> Brain:
     return Brain()
+
+
+class Mosquitto:
+    """A broker of its own on a free port; what it keeps lies in `folder`."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._folder, self._program = folder, program
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *more: str) -> None:
+        """Listen; returns when the port answers."""
+        config = self._folder / "mosquitto.conf"
+        lines = [f"listener {self.port} 127.0.0.1"]
+        lines += ["persistence true", f"persistence_location {self._folder}/"]
+        lines += more or ["allow_anonymous true"]
+        lines += ["user root"] if os.getuid() == 0 else []
+        config.write_text("\n".join(lines) + "\n")
+        self._process = subprocess.Popen(
+            [self._program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._process.poll() is None, "mosquitto does not start"
+            time.sleep(0.05)
+        raise AssertionError("mosquitto does not listen")
+
+    def kill(self) -> None:
+        """As if the power went: nothing is written, nobody is told."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(30)
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.kill()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Debian's broker, running."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("mosquitto is not installed (Debian: apt-get install mosquitto)")
+    folder = tmp_path / "mosquitto"
+    folder.mkdir()
+    broker = Mosquitto(program, folder)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.close()

@@ -172,6 +172,8 @@ class Tool:
 
 idempotency_key_variable: contextvars.ContextVar[str] = contextvars.ContextVar("idempotency_key", default="")
 """The idempotency key of the call that is running."""
+session_variable: contextvars.ContextVar[str] = contextvars.ContextVar("session", default="")
+"""The id of the session whose call is running: keys are unique within it."""
 
 
 _DESCRIBED: weakref.WeakKeyDictionary[Any, dict[str, tuple[type[BaseModel], ToolSpec]]] = (

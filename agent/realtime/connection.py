@@ -99,6 +99,7 @@ class Connection:
             transcript_path=service.record and service.record / f"{self.id}.jsonl",
             information=CallInformation("realtime", self.id),
             journal=self._journal,
+            name=self.id,
         )
         self._reporter = Reporter(
             wire, self.items, self.responses, lambda: self._config, self.session.history, self.session.forget,

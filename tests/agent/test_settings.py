@@ -15,6 +15,7 @@ from stretto.agent.reference import page
 from stretto.agent.settings import (
     CallSettings,
     CannedSettings,
+    MqttSettings,
     RemoteSettings,
     ServeSettings,
     Settings,
@@ -39,7 +40,7 @@ def test_the_page_of_reference_is_that_of_the_types() -> None:
 
 def test_every_key_is_described_and_stands_on_the_page() -> None:
     shown = page()
-    for kind in (Settings, CallSettings, CannedSettings, ServeSettings, RemoteSettings):
+    for kind in (Settings, CallSettings, CannedSettings, ServeSettings, RemoteSettings, MqttSettings):
         for name, field in kind.model_fields.items():
             if section_of(field) is None:
                 assert field.description and field.description.endswith("."), name
@@ -51,7 +52,8 @@ def test_every_key_is_described_and_stands_on_the_page() -> None:
 
 
 def test_a_call_has_every_option_of_a_session_and_its_defaults() -> None:
-    left = {"system", "effort"} | {"rate", "respond", "tool_choice"}  # at the top of the file; of the way in
+    left = {"system", "effort"}  # at the top of the file
+    left |= {"rate", "respond", "tool_choice", "observers"}  # of the way in
     options = {field.name for field in dataclasses.fields(SessionOptions)} - left
     assert set(CallSettings.model_fields) == options
     assert set(CannedSettings.model_fields) == {field.name for field in dataclasses.fields(Canned)}
