@@ -131,7 +131,9 @@ def test_what_costs_money_is_asked_about_first(shop: Shop) -> None:
     assert {name for name, tool in tools.items() if tool.read_only} == {"my_orders", "order_status"}
 
 
-@pytest.mark.parametrize(("cents", "said"), [(3900, "39 dollars"), (750, "7 dollars 50"), (105, "1 dollars 05")])
+@pytest.mark.parametrize(
+    ("cents", "said"), [(3900, "39 dollars"), (750, "7 dollars 50"), (105, "1 dollars 05")]
+)
 def test_money_as_it_is_said(cents: int, said: str) -> None:
     assert dollars(cents) == said
 
