@@ -59,7 +59,7 @@ class TwilioDoor:
         if not right:
             raise Refused(
                 HTTPStatus.FORBIDDEN,
-                "the request is not signed with the auth token: check [serve.twilio] auth_token and public_url "
+                "the request is not signed with the token: see auth_token and public_url of [serve.twilio] "
                 f"(signed must be {self._addresses(path, host)[0][:200]})",
             )
 
