@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import wave
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +134,12 @@ def test_a_phone_that_hangs_up_in_mid_word_leaves_nothing_behind(phones, way, sa
 
 def test_a_server_that_ends_hangs_up_on_its_phones(phones):
     async def work():
-        async with phones.serving() as url:
-            callers = [phones.phoning(way, url) for way in WAYS]
-            held = [await caller.__aenter__() for caller in callers]
-            assert phones.server.doors.sessions == 2
-        for caller in held:
-            await caller.until(caller.phone.over.is_set)
-            assert caller.call.session.over
-        for caller in callers:
-            await caller.__aexit__(None, None, None)
+        async with AsyncExitStack() as held:
+            async with phones.made().listening() as url:
+                callers = [await held.enter_async_context(phones.phoning(way, url)) for way in WAYS]
+                assert phones.server.doors.sessions == 2
+            for caller in callers:
+                await caller.until(caller.phone.over.is_set)
+                assert caller.call.session.record.ended == "caller"
 
     run(work())
