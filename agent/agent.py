@@ -195,13 +195,17 @@ class Agent:
         host: str = "127.0.0.1",
         port: int = 8080,
         keys: Sequence[str] = (),
+        *,
+        answering: Callable[[Session], object] | None = None,
         **options: Unpack[ServeOptions],
     ) -> AsyncIterator[str]:
-        """Take calls over WebSocket while the block runs, as `stretto serve` does; gives the URL.
+        """Take calls while the block runs, as `stretto serve` does; gives the URL.
 
-        `options`: the other settings of `[serve]`, as in `record="calls"`, `max_sessions=2`,
-        `origins=["https://shop.example"]`. Raises ValueError for a host that others reach without `keys` and
-        for what no setting can be, OSError for a port that is taken and a folder that cannot be made.
+        `answering` is called with the session of every call that begins: it may watch its events
+        (`Session.watch`), and lead it (`Session.say`, `Session.hang_up`). `options`: the other settings of
+        `[serve]`, as in `record="calls"`, `max_sessions=2`, `origins=["https://shop.example"]`.
+        Raises ValueError for a host that others reach without `keys` and for what no setting can be, OSError
+        for a port that is taken and a folder that cannot be made.
         """
         from stretto.agent.realtime.connection import Service
         from stretto.agent.realtime.wire_voice import WireVoice
@@ -220,6 +224,7 @@ class Agent:
             keep_tools=True,
             bias=self.bias,
             record=settings.record,
+            answering=answering,
         )
         server = server_for(service, settings)
         if settings.record is not None:

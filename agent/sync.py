@@ -24,6 +24,7 @@ from stretto.tools.runner import AnyTool
 
 if TYPE_CHECKING:
     from stretto.agent.server.opening import ServeOptions
+    from stretto.agent.session import Session
 
 T = TypeVar("T")
 EVENTS = 2000
@@ -109,10 +110,12 @@ class SyncAgent:
         host: str = "127.0.0.1",
         port: int = 8080,
         keys: Sequence[str] = (),
+        *,
+        answering: Callable[[Session], object] | None = None,
         **options: Unpack[ServeOptions],
     ) -> Iterator[str]:
-        """As `Agent.serving`."""
-        with self._entered(self.agent.serving(host, port, keys, **options)) as url:
+        """As `Agent.serving`; `answering`, and what it has watch, run in the agent's thread."""
+        with self._entered(self.agent.serving(host, port, keys, answering=answering, **options)) as url:
             yield url
 
     @contextmanager

@@ -45,7 +45,8 @@ class Service:
     """What all connections share.
 
     `tools` are offered until a client brings its own, and with `keep_tools` beside them. `record`: a folder
-    for transcripts.
+    for transcripts. `answering` is called with the session of every call that begins, before it does: it may
+    watch its events (`Session.watch`) and lead it (`Session.say`, `Session.hang_up`).
     """
 
     model: LanguageModel
@@ -59,6 +60,7 @@ class Service:
     model_name: str = "stretto"
     voice_name: str = "stretto"
     record: Path | None = None
+    answering: Callable[[Session], object] | None = None
 
 
 class Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +30,12 @@ class Held(Recordable, Protocol):
 
 @dataclass
 class HeldCalls:
-    """`tools`: names that metrics show. `record`: a folder for recordings."""
+    """`tools`: names that metrics show. `record`: a folder for recordings. `answering`: see `Service`."""
 
     metrics: Metrics | None
     record: Path | None
     tools: frozenset[str]
+    answering: Callable[[Session], object] | None = None
     _calls: dict[str, tuple[Held, asyncio.Task[None] | None]] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -45,6 +46,11 @@ class HeldCalls:
             self.metrics.watch(call.session, self.tools)
             self.metrics.sessions.inc()
         self._calls[call.id] = call, asyncio.current_task()
+        if self.answering is not None:
+            try:
+                self.answering(call.session)
+            except Exception:  # whoever watches must not break the call
+                log.exception("`answering` failed")
         try:
             yield
             if self.metrics is not None:

@@ -83,7 +83,7 @@ class Server:
 
     def __post_init__(self) -> None:
         tools = frozenset(tool.spec.name for tool in self.service.tools)
-        self._calls = HeldCalls(self.metrics, self.record, tools)
+        self._calls = HeldCalls(self.metrics, self.record, tools, self.service.answering)
 
     @asynccontextmanager
     async def listening(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:

@@ -143,3 +143,29 @@ def test_a_server_that_ends_hangs_up_on_its_phones(phones):
                 assert caller.call.session.record.ended == "caller"
 
     run(work())
+
+
+def test_whoever_answers_watches_every_call_and_cannot_break_one(phones, caplog):
+    told: list[tuple[str, str]] = []
+
+    def answering(session: Any) -> None:
+        told.append((session.information.way, session.information.caller))
+        session.watch(
+            lambda event: isinstance(event, events.KeysEntered) and told.append(("keys", event.keys))
+        )
+        raise TypeError("no such thing")
+
+    async def work():
+        server = phones.made()
+        server._calls.answering = answering
+        async with server.listening() as url:
+            for way in WAYS:
+                options = {"parameters": {"from": "+15550100"}} if way == "twilio" else {}
+                async with phones.phoning(way, url, **options) as caller:
+                    await caller.phone.press("7#")
+                    await caller.until(lambda caller=caller: "You said 7" in caller.said())
+                await phones.quiet()
+
+    run(work())
+    assert told == [("twilio", "+15550100"), ("keys", "7"), ("audiosocket", ""), ("keys", "7")]
+    assert "no such thing" in caplog.text
