@@ -221,11 +221,12 @@ class Agent:
         keys: Sequence[str] = (),
         **options: Unpack[ServeOptions],
     ) -> AsyncIterator[str]:
-        """Take calls over WebSocket while the block runs, as `stretto serve` does; gives the URL.
+        """Take calls while the block runs, as `stretto serve` does; gives the URL.
 
         `options`: the other settings of `[serve]`, as in `record="calls"`, `max_sessions=2`,
-        `origins=["https://shop.example"]`. Raises ValueError for a host that others reach without `keys` and
-        for what no setting can be, OSError for a port that is taken and a folder that cannot be made.
+        `origins=["https://shop.example"]`. `SessionOptions.observers` are told of every call.
+        Raises ValueError for a host that others reach without `keys` and for what no setting can be, OSError
+        for a port that is taken and a folder that cannot be made.
         """
         from stretto.agent.realtime.connection import Service
         from stretto.agent.realtime.wire_voice import WireVoice

@@ -114,7 +114,7 @@ class SyncAgent:
         keys: Sequence[str] = (),
         **options: Unpack[ServeOptions],
     ) -> Iterator[str]:
-        """As `Agent.serving`."""
+        """As `Agent.serving`; what it calls runs in the agent's thread."""
         with self._entered(self.agent.serving(host, port, keys, **options)) as url:
             yield url
 

@@ -30,8 +30,10 @@ from websockets.exceptions import ConnectionClosed
 PHONE_RATE = 8_000
 FRAME = PHONE_RATE // 50
 FRAME_S = 0.02
+MOST_WAITING = 2
+"""Frames that may wait in a telephone that gets them paced."""
 LATE_S = 0.5
-"""The longest jitter; a packet that is later than that counts as lost."""
+"""The longest jitter, s."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,19 @@ class Line(Protocol):
 
 
 class Earpiece:
-    """Plays pieces one after the other in real time, and knows when each mark between them is come to."""
+    """Plays pieces one after the other in real time, and knows when each mark between them is come to.
 
-    def __init__(self, reached: Callable[[str], None] = lambda name: None) -> None:
+    `live`: they come paced, and a real telephone leaves silence out where too many wait.
+    """
+
+    def __init__(self, reached: Callable[[str], None] = lambda name: None, live: bool = False) -> None:
         self.played: list[tuple[float, Int16]] = []
         """What was really played, each piece with its time (s, monotonic)."""
+        self.heard: Callable[[Int16, float], object] = lambda pcm, at: None
+        """Is told of every piece, with its time."""
         self._waiting: deque[Int16 | str] = deque()
         self._reached = reached
+        self._live = live
         self._news = asyncio.Event()
 
     def put(self, piece: Int16 | str) -> None:
@@ -90,10 +98,13 @@ class Earpiece:
             if isinstance(piece, str):
                 self._reached(piece)
                 continue
+            if self._live and len(self._waiting) > MOST_WAITING and np.abs(piece.astype(np.int32)).max() < 8:
+                continue
             if len(piece) > FRAME:
                 self._waiting.appendleft(piece[FRAME:])
                 piece = piece[:FRAME]
             self.played.append((at, piece))
+            self.heard(piece, at)
             at += len(piece) / PHONE_RATE
             await asyncio.sleep(max(0.0, at - time.monotonic()))
 
@@ -230,8 +241,12 @@ async def twilio_phone(
     call_sid: str = "CA0",
     network: Network | None = None,
     noise: Int16 | None = None,
+    open_microphone: bool = True,
 ) -> AsyncIterator[Phone]:
-    """A call that is streamed to `url` (`ws://…/twilio`), as `<Connect><Stream>` does; leaving hangs up."""
+    """A call that is streamed to `url` (`ws://…/twilio`), as `<Connect><Stream>` does; leaving hangs up.
+
+    `open_microphone` False: whoever holds the phone sends its packets (`Phone.line`).
+    """
     headers = {"X-Twilio-Signature": signature} if signature is not None else {}
     async with connect(url, additional_headers=headers, compression=None) as socket:
         stream = _Stream(socket, "MZ0")
@@ -264,7 +279,7 @@ async def twilio_phone(
         }  # fmt: skip
         known = {"event": "start", "sequenceNumber": "1", "streamSid": "MZ0"}
         await socket.send(json.dumps(known | {"start": start}))
-        async with _running(phone, hear(), echo()):
+        async with _running(phone, hear(), echo(), *([phone.talk()] if open_microphone else [])):
             yield phone
 
 
@@ -300,11 +315,12 @@ async def audiosocket_phone(
     call_id: uuid.UUID | None = None,
     network: Network | None = None,
     noise: Int16 | None = None,
+    open_microphone: bool = True,
 ) -> AsyncIterator[Phone]:
-    """A call as Asterisk's application AudioSocket() makes it; leaving hangs up."""
+    """A call as Asterisk's application AudioSocket() makes it; leaving hangs up. See `twilio_phone`."""
     reader, writer = await asyncio.open_connection(host, port)
     line = _Socket(writer)
-    phone = Phone(line, Earpiece(), network or Network(), noise)
+    phone = Phone(line, Earpiece(live=True), network or Network(), noise)
 
     async def hear() -> None:
         while (frame := await read_frame(reader)) is not None and frame.kind != HANG_UP:
@@ -314,7 +330,7 @@ async def audiosocket_phone(
 
     try:
         await line.send(SocketFrame(UUID, (call_id or uuid.uuid4()).bytes))
-        async with _running(phone, hear()):
+        async with _running(phone, hear(), *([phone.talk()] if open_microphone else [])):
             yield phone
     finally:
         writer.close()
@@ -326,7 +342,7 @@ async def audiosocket_phone(
 async def _running(phone: Phone, *works: Any) -> AsyncIterator[None]:
     """The telephone works while the block runs; then it hangs up."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in (*works, phone.ear.run(), phone.talk())]
+        tasks = [group.create_task(each) for each in (*works, phone.ear.run())]
         try:
             yield
         finally:

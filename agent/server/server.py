@@ -150,19 +150,19 @@ class Server:
 
     def _let_in(self, connection: ServerConnection, request: Request, name: str) -> None:
         """Let a call of somebody begin. Raises Refused."""
-        if request.headers.get("Upgrade", "").lower() != "websocket":
+        if ", ".join(request.headers.get_all("Upgrade")).lower() != "websocket":
             raise Refused(HTTPStatus.UPGRADE_REQUIRED, "connect with a WebSocket")
         self.doors.check_room(name)
         self._names[connection] = name
 
     def _telephone(self, connection: ServerConnection, request: Request, path: str) -> Response | None:
         """Twilio asks what to do with a call, or streams one. Raises Refused."""
-        host, now = request.headers.get("Host", ""), time.monotonic()
+        host, now = ", ".join(request.headers.get_all("Host")), time.monotonic()
         if self.twilio.auth_token is None:  # nothing is signed: the doors are those of everybody
             peer = connection.remote_address
             self.doors.admit(_plain(request.headers), now, str(peer[0]) if peer else "")
         else:
-            given = request.headers.get("X-Twilio-Signature")
+            given = ", ".join(request.headers.get_all("X-Twilio-Signature"))
             self.twilio.check(given, request.path, host)
         name = self.doors.admit_line(twilio_call.WAY, now)
         if path == twilio_door.STREAM:

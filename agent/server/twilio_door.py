@@ -48,18 +48,18 @@ class TwilioDoor:
     transfer_to: str | None = None
     api_url: str = "https://api.twilio.com"
 
-    def check(self, given: str | None, path: str, host: str) -> None:
+    def check(self, given: str, path: str, host: str) -> None:
         """Refuse a request whose signature is wrong. `path` with its query, as asked for. Raises Refused."""
         assert self.auth_token is not None
         right = False
         for url in self._addresses(path, host):  # all of them: the time must not tell
             right |= hmac.compare_digest(
-                (given or "").encode(errors="surrogateescape"), signature(self.auth_token, url).encode()
+                given.encode(errors="surrogateescape"), signature(self.auth_token, url).encode()
             )
         if not right:
             raise Refused(
                 HTTPStatus.FORBIDDEN,
-                "the request is not signed with the auth token: check [serve.twilio] auth_token, public_url "
+                "the request is not signed with the token: see auth_token and public_url of [serve.twilio] "
                 f"(signed must be {self._addresses(path, host)[0][:200]})",
             )
 

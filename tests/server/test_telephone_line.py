@@ -1,0 +1,176 @@
+"""What happens to a line, over real sockets: it is recorded in time, loses packets, and is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import wave
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stretto.agent import events
+from stretto.demo.phone import Network
+
+WAYS = ("twilio", "audiosocket")
+
+
+def run(work: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(work, 250))
+
+
+def recorded(path: Path) -> np.ndarray:
+    """Both sides of a recording, int16 of shape (n, 2) at 8 kHz."""
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnchannels()) == (8000, 2)
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, 2)
+
+
+def shift_ms(one: np.ndarray, other: np.ndarray) -> float:
+    """How much later `one` has the same sound, by its envelope in 5 ms steps; asserts that it is the same."""
+    size = min(len(one), len(other)) // 40 * 40
+    a, b = (np.abs(each[:size].astype(float)).reshape(-1, 40).mean(axis=1) for each in (one, other))
+    a, b = a - a.mean(), b - b.mean()
+    likeness = np.correlate(a, b, "full") / np.sqrt((a @ a) * (b @ b))
+    assert likeness.max() > 0.8, likeness.max()
+    return float((int(np.argmax(likeness)) - (len(b) - 1)) * 5)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_is_held_recorded_and_kept(phones, way, says, tmp_path):
+    speech = says("I would like to have a table for two people.", 8000, 0.0)
+
+    async def work():
+        async with phones.serving() as url, phones.phoning(way, url) as caller:
+            await caller.answered()
+            await caller.phone.say(speech)
+            await caller.answered(2)
+            session = caller.call.session
+            stereo, words = caller.phone.stereo(session.started), list(session.history.messages)
+            # What the session took for the end of speech is what the microphone knows.
+            end_s = session.record.turns[-1].speech_end_ms / 1000 + session.started
+            assert end_s == pytest.approx(caller.phone.said[-1][1], abs=0.3)
+        return caller.call.id, stereo, [message["content"] for message in words]
+
+    name, stereo, words = run(work())
+    assert words[1] == "Hello, who is there?"
+    assert "table for two" in words[2].lower() and "table for two" in words[3].lower()
+    kept = recorded(tmp_path / f"{name}.wav")
+    for channel in (0, 1):  # in time with what microphone and ear had
+        assert abs(shift_ms(kept[:, channel], stereo[:, channel])) < 80, channel
+    lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+    assert [line["content"] for line in lines] == words
+    assert words[2] in (tmp_path / f"{name}.html").read_text()
+
+
+@pytest.mark.timeout(250)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bad_network_is_borne_and_the_recording_stays_in_time(phones, way, says, tmp_path):
+    """5 % of the packets are lost; Twilio's come up to 60 ms late and overtake each other."""
+    speech = [
+        says(text, 8000, 0.0)
+        for text in ("I would like to book a table.", "For two people on Monday evening please.")
+    ]
+    network = Network(loss=0.05, jitter_ms=60 if way == "twilio" else 0, seed=5)
+
+    async def work():
+        async with phones.serving() as url, phones.phoning(way, url, network=network) as caller:
+            for number, pcm in enumerate(speech):
+                await caller.answered(number + 1)
+                await caller.phone.say(pcm)
+            await caller.answered(len(speech) + 1)
+            session, packets = caller.call.session, caller.call.packets
+            heard = " ".join(turn.caller for turn in session.record.turns).lower()
+            stereo = caller.phone.stereo(session.started)
+            assert "table" in heard and "monday" in heard and packets.lost > 0
+        return caller.call.id, stereo
+
+    name, stereo = run(work())
+    kept = recorded(tmp_path / f"{name}.wav")
+    assert abs(shift_ms(kept[:, 1], stereo[:, 1])) < 120
+    half = len(stereo) // 2
+    for part in (slice(0, half), slice(half, len(stereo))):  # no drift from one end to the other
+        if (np.abs(stereo[part, 0].astype(int)) > 500).sum() > 800:
+            assert abs(shift_ms(kept[part, 0], stereo[part, 0])) < 120
+    page = phones.server.metrics.page().decode().splitlines()
+    (lost,) = [line for line in page if line.startswith("stretto_phone_lost_seconds_total")]
+    assert way in lost and float(lost.split()[-1]) > 0.1
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_phone_that_hangs_up_in_mid_word_leaves_nothing_behind(phones, way, says, tmp_path):
+    phones.brain.policy = lambda thought: "And so it went on and on and on, " * 8
+    first, second = (
+        says(text, 8000, 0.0) for text in ("Tell me a story.", "I do not want to hear any more of it.")
+    )
+
+    async def work():
+        async with phones.serving() as url:  # asserts that no task is left
+            async with phones.phoning(way, url) as caller:
+                await caller.answered()
+                await caller.phone.say(first)
+                await caller.until(lambda: len(caller.of(events.AgentSpeaking)) == 2)
+                saying = asyncio.create_task(caller.phone.say(second))
+                await asyncio.sleep(0.7)
+                await caller.phone.hang_up()
+                await saying
+            await phones.quiet()
+            assert caller.call.session.record.ended == "caller"
+            page = phones.server.metrics.page().decode().splitlines()
+            assert 'stretto_calls_total{reason="caller"} 1.0' in page
+            assert f'stretto_phone_calls_total{{way="{way}"}} 1.0' in page
+        return caller.call.id
+
+    name = run(work())
+    lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+    assert [line["role"] for line in lines][:3] == ["system", "assistant", "user"]
+    assert "story" in lines[2]["content"].lower()
+    assert len(recorded(tmp_path / f"{name}.wav")) > 8000
+
+
+def test_a_server_that_ends_hangs_up_on_its_phones(phones):
+    async def work():
+        async with AsyncExitStack() as held:
+            async with phones.made().listening() as url:
+                callers = [await held.enter_async_context(phones.phoning(way, url)) for way in WAYS]
+                assert phones.server.doors.sessions == 2
+            for caller in callers:
+                await caller.until(caller.phone.over.is_set)
+                assert caller.call.session.record.ended == "caller"
+
+    run(work())
+
+
+def test_an_observer_watches_every_call_and_cannot_break_one(phones):
+    told: list[tuple[str, str]] = []
+
+    def happened(event: events.Event) -> None:
+        if isinstance(event, events.KeysEntered):
+            told.append(("keys", event.keys))
+        elif isinstance(event, events.Failure):
+            told.append((event.part, event.message))
+
+    def observer(session: Any) -> None:
+        told.append((session.information.way, session.information.caller))
+        session.watch(happened)
+        raise TypeError("no such thing")
+
+    async def work():
+        phones.options = replace(phones.options, observers=(observer,))
+        server = phones.made()
+        async with server.listening() as url:
+            for way in WAYS:
+                options = {"parameters": {"from": "+15550100"}} if way == "twilio" else {}
+                async with phones.phoning(way, url, **options) as caller:
+                    await caller.phone.press("7#")
+                    await caller.until(lambda caller=caller: "You said 7" in caller.said())
+                await phones.quiet()
+
+    run(work())
+    failed, keys = ("session", "no such thing"), ("keys", "7")
+    assert told == [("twilio", "+15550100"), failed, keys, ("audiosocket", ""), failed, keys]
