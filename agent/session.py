@@ -32,7 +32,6 @@ from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.runner import AnyTool, ToolRunner
-from stretto.tools.tool import session_variable
 
 __all__ = ["Session", "SessionOptions"]
 
@@ -87,7 +86,7 @@ class Session:
             History(transcript_path),
             speculation=Speculation(self.options.speculate),
         )
-        self._runners = [ToolRunner(self._tools)]
+        self._runners = [ToolRunner(self._tools, session=self.id)]
         self._floor = Floor(self._call, self._hearing, synthesiser, sink, self._runners[0], outlet)
         self._line = FrameLine()
         self._manual: deque[Frame] | None = None
@@ -287,7 +286,7 @@ class Session:
                 old.close()
             if tools is not None:
                 self._tools = offered
-                self._floor.runner = ToolRunner(offered)
+                self._floor.runner = ToolRunner(offered, session=self.id)
                 self._runners.append(self._floor.runner)
         self.options = self._call.options = options
         self._floor.lead(turns)
@@ -318,7 +317,6 @@ class Session:
             call.started = self._floor.now = self._frame_at = call.clock()
             self._patience = Patience(self.options.patience(), call.started)
             call.history.system(self.options.system)
-            session_variable.set(self.id)
             for observer in self.options.observers:
                 with call.reporting("session"):
                     observer(self)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from stretto.tools.tool import Result, ToolSpec, dump
+from stretto.tools.tool import Result, ToolSpec, dump, session_variable
 
 _REMEMBERED = 1024
 
@@ -43,12 +45,14 @@ class ToolRunner:
     Args:
         tools: offered to the model, each name once.
         max_rounds: how many times calls may follow results within one turn (see `begin_turn`).
+        session: its id, for tools that need a key of their own for a call (`session_variable`).
 
     Raises:
         ValueError: two tools have the same name.
     """
 
-    def __init__(self, tools: Sequence[AnyTool], max_rounds: int = 3) -> None:
+    def __init__(self, tools: Sequence[AnyTool], max_rounds: int = 3, session: str | None = None) -> None:
+        self._session = session or secrets.token_hex(6)
         self._tools = {tool.spec.name: tool for tool in tools}
         if len(self._tools) != len(tools):
             names = [tool.spec.name for tool in tools]
@@ -107,7 +111,10 @@ class ToolRunner:
         key = f"{call.id} {call.name} {_canonical(call.arguments)}"
         run = self._runs.get(key)
         if run is None or run.cancelled():
-            run = asyncio.create_task(tool.run(call.arguments, call.id), name=f"tool {call.name}")
+            context = contextvars.copy_context()
+            context.run(session_variable.set, self._session)
+            work = tool.run(call.arguments, call.id)
+            run = asyncio.create_task(work, name=f"tool {call.name}", context=context)
             self._runs[key] = run
             self._forget_oldest()
         return await asyncio.shield(run)

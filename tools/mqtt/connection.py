@@ -149,7 +149,10 @@ class BrokerConnection:
             self._commands.remove(command)
 
     def subscribe(self, pattern: str, handler: Handler) -> None:
-        """Have `handler` get all messages of a topic or filter. It must return at once."""
+        """Have `handler` get all messages of a topic or filter. It must return at once.
+
+        As QoS 1 may bring a message twice, so do filters that overlap.
+        """
         if pattern not in self._handlers:
             self._subscribing.append(pattern)
         self._handlers.setdefault(pattern, []).append(handler)
