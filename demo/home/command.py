@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -18,6 +19,9 @@ from stretto.agent.config import settings_of
 from stretto.demo.home.house import House, embedded_broker
 from stretto.tools.mqtt.options import BrokerOptions
 
+log = logging.getLogger(__name__)
+
+LEAVE_S = 30.0
 SYSTEM = (
     "You are the voice of a house. You switch lights in the kitchen, the bedroom and the hall, set the "
     "temperature, and lock and unlock the front door. Plain spoken English, short."
@@ -82,10 +86,10 @@ def lived_in(
 
     `options` None: on an embedded broker. Gives the broker's URL. Raises UsageError.
     """
-    ready: Future[str] = Future()
-    left = asyncio.Event()
+    ready: Future[tuple[str, Callable[[], object]]] = Future()
 
     async def live() -> None:
+        left, loop = asyncio.Event(), asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             found = options
             if found is None:
@@ -94,32 +98,32 @@ def lived_in(
             async with asyncio.timeout(found.timeout_s):
                 await house.connected.wait()
                 await house.flushed()
-            ready.set_result(found.url)
+            ready.set_result((found.url, lambda: loop.call_soon_threadsafe(left.set)))
             await left.wait()
 
     def thread() -> None:
         try:
-            runner.run(live())
+            asyncio.run(live())
         except Exception as error:
-            if not ready.done():
+            if ready.done():
+                log.exception("the house broke down")
+            else:
                 ready.set_exception(error)
 
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        living = threading.Thread(target=thread, name="house", daemon=True)
-        living.start()
-        try:
-            url = ready.result()
-        except TimeoutError:
-            broker = "here" if options is None else options.url
-            raise UsageError(f"the broker {broker} cannot be reached: does it run?") from None
-        except (RuntimeError, OSError, ValueError) as error:
-            raise UsageError(str(error)) from error
-        try:
-            yield url
-        finally:
-            loop.call_soon_threadsafe(left.set)
-            living.join(30)
+    living = threading.Thread(target=thread, name="house", daemon=True)
+    living.start()
+    try:
+        url, leave = ready.result()
+    except TimeoutError:
+        broker = "here" if options is None else options.url
+        raise UsageError(f"the broker {broker} cannot be reached: does it run?") from None
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    try:
+        yield url
+    finally:
+        leave()
+        living.join(LEAVE_S)
 
 
 def free_port() -> int:

@@ -113,7 +113,9 @@ REQUIRED = {"light": {"command_topic"}, "lock": {"command_topic"}, "climate": se
 """Keys that Home Assistant's page of the component says are required."""
 KNOWN = {
     "light": {"schema", "command_topic", "state_topic", "brightness", "brightness_scale", "effect"},
-    "lock": {"command_topic", "state_topic", "payload_lock", "payload_unlock", "state_locked", "state_unlocked"},
+    "lock": {
+        "command_topic", "state_topic", "payload_lock", "payload_unlock", "state_locked", "state_unlocked",
+    },
     "climate": {
         "temperature_command_topic", "temperature_state_topic", "current_temperature_topic",
         "mode_command_topic", "mode_state_topic", "modes", "min_temp", "max_temp", "temp_step",
