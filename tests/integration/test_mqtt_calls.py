@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -279,6 +280,27 @@ async def test_a_process_that_vanishes_is_told_of_by_the_broker(mosquitto):
                 agent.kill()
         await until(lambda: witness.on("status") == [b"online", b"offline"])
     assert await retained(mosquitto.url, "stretto/status") == b"offline"
+
+
+@looped
+async def test_a_server_that_is_killed_in_a_call_is_told_of_by_the_broker(mosquitto, tiny_weights):
+    async with watched(mosquitto.url) as witness:
+        with subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            [sys.executable, "-W", "ignore", "-m", "stretto.agent", "serve", "--model", str(tiny_weights),
+             "--port", "0", "--json", "--quiet"],
+            env=os.environ | {"STRETTO_MQTT__URL": mosquitto.url}, stdout=subprocess.PIPE, text=True,
+        ) as server:  # fmt: skip
+            try:
+                assert server.stdout is not None
+                ready = json.loads(await asyncio.to_thread(server.stdout.readline))
+                async with connect(f"{ready['url'].replace('http', 'ws')}/v1/realtime") as line:
+                    name = json.loads(await line.recv())["session"]["id"]
+                    await until(lambda: witness.on(f"{name}/event/SessionStarted"))
+                    server.kill()
+            finally:
+                server.kill()
+        await until(lambda: witness.on("status") == [b"online", b"offline"])
+        assert not witness.on(f"{name}/event/HangUp")
 
 
 @looped
