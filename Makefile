@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROOMS := agent audio demo llm tools
 STAMP := .venv/.stretto-installed
 
-.PHONY: setup demo test bars lint clean
+.PHONY: setup demo demo-home test bars lint clean
 setup: $(STAMP)
 
 # A strict editable install links files one by one, so a new file needs a new install.
@@ -13,10 +13,15 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard $(shell git ls-files $(ROOMS
 	test -e $(STAMP) || $(BIN)/python -m pip install --quiet --upgrade pip
 	test -e $(STAMP) || $(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt --config-settings editable_mode=strict -e '.[mic,mqtt,train,dev]'
+	# amqtt pins a websockets of its own; over TCP, as the demo's broker listens, it uses none.
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps amqtt
 	touch $(STAMP)
 
 demo: setup
 	$(BIN)/stretto demo --out demo/out
+
+demo-home: setup
+	$(BIN)/stretto demo-home
 
 # Two at a time: half of the tests wait for audio in real time.
 test: setup

@@ -35,7 +35,6 @@ from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool, ToolRunner
-from stretto.tools.tool import session_variable
 
 __all__ = ["Session", "SessionOptions"]
 
@@ -96,7 +95,7 @@ class Session:
             self.information,
             speculation=Speculation(self.options.speculate),
         )
-        runner = ToolRunner(self._tools, journal=journal)
+        runner = ToolRunner(self._tools, journal=journal, session=self.id)
         self._floor = Floor(self._call, self._hearing, synthesiser, sink, runner, outlet)
         self._line = FrameLine()
         self._manual: deque[Frame] | None = None
@@ -302,7 +301,7 @@ class Session:
                 old.close()
             if tools is not None:
                 self._tools = offered
-                self._floor.runner = ToolRunner(offered, before=self._floor.runner)
+                self._floor.runner = ToolRunner(offered, before=self._floor.runner, session=self.id)
         self.options = self._call.options = options
         self._floor.lead(turns)
         if self._running:
@@ -332,7 +331,6 @@ class Session:
             call.started = self._floor.now = self._frame_at = call.clock()
             self._patience = Patience(self.options.patience(), call.started)
             call.history.system(self.options.system)
-            session_variable.set(self.id)
             for observer in self.options.observers:
                 with call.reporting("session"):
                     observer(self)

@@ -20,6 +20,7 @@ from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
 from stretto.audio.pcm import write_wav
 from stretto.audio.threads import limit_threads
 from stretto.demo.caller_voice import CallerVoice
+from stretto.demo.home import command as home
 from stretto.demo.live import LiveDemo
 from stretto.demo.page import write_page
 from stretto.demo.spoken_call import SpokenCall, facts, spoken_call
@@ -31,7 +32,8 @@ DEFAULT_SEED = 107
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `stretto demo`."""
+    """Add `stretto demo` and `stretto demo-home`."""
+    home.register(subparsers)
     parser = subparsers.add_parser(
         "demo",
         help="a spoken call between a simulated caller and the agent",

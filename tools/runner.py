@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from stretto.tools.journal import UNKNOWN, Journal
-from stretto.tools.tool import Result, ToolSpec, dump
+from stretto.tools.tool import Result, ToolSpec, dump, session_variable
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class ToolRunner:
         journal: calls that may change something are written there before they start and when they are over;
             what stands there of an earlier session was done, and is not done again.
         before: the runner that had other tools in the same session; what it ran is known, and not run again.
+        session: its id, for tools that need a key of their own for a call (`session_variable`).
 
     Raises:
         ValueError: two tools have the same name.
@@ -66,7 +69,9 @@ class ToolRunner:
         *,
         journal: Journal | None = None,
         before: ToolRunner | None = None,
+        session: str | None = None,
     ) -> None:
+        self._session = session or secrets.token_hex(6)
         self._tools = {tool.spec.name: tool for tool in tools}
         if len(self._tools) != len(tools):
             names = [tool.spec.name for tool in tools]
@@ -164,7 +169,10 @@ class ToolRunner:
         if run is None or (run.cancelled() and tool.read_only):
             if self.needs_yes(call.name) and key not in self._allowed:
                 return Result(None, f"{call.name} was not run: it needs the caller's yes first.", 0.0)
-            run = asyncio.create_task(self._run_once(tool, call, key), name=f"tool {call.name}")
+            context = contextvars.copy_context()
+            context.run(session_variable.set, self._session)
+            work = self._run_once(tool, call, key)
+            run = asyncio.create_task(work, name=f"tool {call.name}", context=context)
             self._runs[key] = run
             if tool.read_only:
                 self._read_only.add(key)

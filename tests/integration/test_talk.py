@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paho.mqtt.client as paho
 import pytest
 import soundfile
+from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
 from stretto.agent import events
 from stretto.agent.session import SessionOptions
@@ -355,6 +357,33 @@ def test_nothing_is_kept_of_a_call_that_is_not_to_be(
     fields = json.loads(said.splitlines()[-1])
     assert fields["ended"] == "caller" and fields["out"] is fields["recording"] is fields["page"] is None
     assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_broker_is_told_of_the_call_and_may_end_it(
+    pulse: Pulse, tiny_weights: Path, tmp_path: Path, mosquitto: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRETTO_MQTT__URL", mosquitto.url)
+    heard: dict[str, bytes] = {}
+    witness = paho.Client(CallbackAPIVersion.VERSION2)
+    witness.on_message = lambda client, data, message: heard.update({message.topic: message.payload})
+    witness.connect("127.0.0.1", mosquitto.port)
+    witness.subscribe("stretto/#", qos=1)
+    witness.loop_start()
+    try:
+        running = program(tiny_weights, "--no-record")
+        for _ in range(600):
+            started = [topic for topic in list(heard) if topic.endswith("/event/SessionStarted")]
+            if started and heard.get("stretto/status") == b"online":
+                break
+            time.sleep(0.1)
+        (topic,) = started
+        call = topic.split("/")[1]
+        witness.publish(f"stretto/{call}/command/hang_up", b'{"text": "Goodbye."}', qos=1)
+        said, _ = running.communicate(timeout=60)
+        assert running.returncode == 0 and json.loads(said.splitlines()[-1])["ended"] == "hang_up"
+        assert f"stretto/{call}/event/HangUp" in heard and heard["stretto/status"] == b"offline"
+    finally:
+        witness.loop_stop()
 
 
 def test_a_sound_server_that_hangs_does_not_hold_the_program_up(

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import functools
 import json
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import aiomqtt
@@ -415,8 +417,8 @@ async def test_a_lock_tells_in_other_words_than_it_is_told(mosquitto):
 
 
 @looped
-async def test_the_last_will_is_the_brokers_to_tell(mosquitto):
-    """The process vanishes: here its socket does, without a word."""
+async def test_who_leaves_in_an_orderly_way_leaves_no_will(mosquitto):
+    """Of a process that vanishes the broker tells: see tests/integration/test_mqtt_calls.py."""
     will = Message("agents/one", b"offline", retain=True)
     connection = BrokerConnection(BrokerOptions(mosquitto.url, will=will))
     heard: list[bytes] = []
@@ -425,7 +427,10 @@ async def test_the_last_will_is_the_brokers_to_tell(mosquitto):
         async with connection:
             connection.retain(Message("agents/one", b"online", retain=True))
             await until(lambda: heard == [b"online"])
-        assert heard == [b"online"]  # left in an orderly way: no will
+        witness.subscribe("mark", lambda message: heard.append(message.payload))
+        witness.send(Message("mark", b"later"))
+        await until(lambda: b"later" in heard)
+    assert heard == [b"online", b"later"]
 
 
 @looped
@@ -500,3 +505,11 @@ def test_filters_match_as_the_standard_says():
     for topic in ("", "a/+", "#", "a\0", "\ud800", "x" * 65_536):
         with pytest.raises(ValueError):
             check_topic(topic)
+
+
+def test_the_tools_of_the_page_load(tmp_path):
+    page = (Path(__file__).parents[2] / "agent" / "MQTT.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    path = tmp_path / "tools_of_the_house.py"
+    path.write_text(program)
+    assert [tool.spec.name for tool in load_tools(path)] == ["set_light", "open_garage"]

@@ -72,6 +72,8 @@ class BrokerConnection:
         self.dropped = 0
         """Messages that had to go because too many waited."""
         self.version_5 = True
+        self._asked = False
+        """Whether it is known which version the broker speaks."""
         self._handlers: dict[str, list[Handler]] = {}
         self._subscribing: deque[str] = deque()
         self._retained: dict[str, Message] = {}
@@ -149,7 +151,10 @@ class BrokerConnection:
             self._commands.remove(command)
 
     def subscribe(self, pattern: str, handler: Handler) -> None:
-        """Have `handler` get all messages of a topic or filter. It must return at once."""
+        """Have `handler` get all messages of a topic or filter. It must return at once.
+
+        As QoS 1 may bring a message twice, so do filters that overlap.
+        """
         if pattern not in self._handlers:
             self._subscribing.append(pattern)
         self._handlers.setdefault(pattern, []).append(handler)
@@ -196,6 +201,17 @@ class BrokerConnection:
 
     async def _hold(self) -> None:
         """One connection, until it breaks. Raises what broke it."""
+        from aiomqtt.exceptions import MqttConnectError
+
+        if not self._asked:
+            # A broker of MQTT 3.1.1 refuses a plain CONNECT of version 5, but may stumble over properties.
+            try:
+                async with self._client(plain=True):
+                    pass
+            except MqttConnectError:
+                if self.version_5:
+                    raise
+            self._asked = True
         async with self._client() as client:
             self.connections += 1
             self.problem = None
@@ -214,11 +230,11 @@ class BrokerConnection:
                 self.connected.clear()
 
     @contextlib.asynccontextmanager
-    async def _client(self) -> AsyncIterator[Client]:
+    async def _client(self, plain: bool = False) -> AsyncIterator[Client]:
         from aiomqtt import MqttError
         from aiomqtt.exceptions import MqttConnectError
 
-        client = await self._new_client()
+        client = await self._new_client(plain)
         # Cancelled while its thread connects, aiomqtt would leave the socket and a task behind.
         entering = asyncio.create_task(client.__aenter__(), name="mqtt connect")
         try:
@@ -241,8 +257,9 @@ class BrokerConnection:
                 await client.__aexit__(None, None, None)
             _abandon(client)
 
-    async def _new_client(self) -> Client:
+    async def _new_client(self, plain: bool) -> Client:
         import aiomqtt
+        from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
@@ -252,10 +269,10 @@ class BrokerConnection:
         if tls:
             context = await asyncio.to_thread(ssl.create_default_context, cafile=options.ca_file)
         will = None
-        if options.will is not None:
+        if options.will is not None and not plain:
             will = aiomqtt.Will(options.will.topic, options.will.payload, qos=1, retain=options.will.retain)
         properties = None
-        if self.version_5:
+        if self.version_5 and not plain:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = options.session_expiry_s
         return aiomqtt.Client(
@@ -263,10 +280,10 @@ class BrokerConnection:
             port,
             username=options.username,
             password=options.password,
-            identifier=self.identifier,
+            identifier=None if plain else self.identifier,
             protocol=aiomqtt.ProtocolVersion.V5 if self.version_5 else aiomqtt.ProtocolVersion.V311,
             clean_session=None if self.version_5 else False,
-            clean_start=False,
+            clean_start=plain if self.version_5 else MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,
             will=will,
             keepalive=options.keepalive_s,
