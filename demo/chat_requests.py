@@ -166,10 +166,10 @@ class ChatRequests:
         return len(self._model.tokenizer.encode(text))
 
     def _take(self, wanted: Asked, history: list[Message]) -> _Held | None:
-        """The one that shares most; none that is in the middle of another dialogue."""
+        """The one that shares most. Where there is but one turn: any, for its words may have changed."""
         setting = _setting(wanted)
         fitting = [held for held in self._waiting if held.setting == setting]
-        usable = [held for held in fitting if held.shared(history) or len(held.history) < 2]
+        usable = [each for each in fitting if each.shared(history) or len(each.history) == len(history) == 1]
         if not usable:
             return None
         held = max(usable, key=lambda each: each.shared(history))
