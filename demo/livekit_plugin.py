@@ -36,8 +36,8 @@ class StrettoLLM(llm.LLM[Any]):
 
     def __init__(self, model: LocalModel | None = None, *, effort: Effort = "medium") -> None:
         super().__init__()
-        self._owned = LocalModel() if model is None else None
-        self.requests = ChatRequests(model or self._owned, effort)  # type: ignore[arg-type]
+        self._model, self._owned = model or LocalModel(), model is None
+        self.requests = ChatRequests(self._model, effort)
 
     @property
     def model(self) -> str:
@@ -68,8 +68,8 @@ class StrettoLLM(llm.LLM[Any]):
     async def aclose(self) -> None:
         await super().aclose()
         await self.requests.aclose()
-        if self._owned is not None:
-            self._owned.close()
+        if self._owned:
+            self._model.close()
 
 
 class _Stream(llm.LLMStream):

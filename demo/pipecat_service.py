@@ -12,6 +12,7 @@ from typing import Any
 from pipecat.adapters.llm.services.open_ai_adapter import OpenAILLMAdapter
 from pipecat.frames.frames import (
     Frame,
+    FunctionCallFromLLM,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -19,7 +20,7 @@ from pipecat.frames.frames import (
 from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
-from pipecat.services.llm_service import FunctionCallFromLLM, LLMService
+from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.tracing.service_decorators import traced_llm
@@ -48,16 +49,16 @@ class StrettoLLMService(LLMService[OpenAILLMAdapter]):
         settings: LLMSettings | None = None,
         **options: Any,
     ) -> None:
-        unused = dict.fromkeys(("top_p", "top_k", "frequency_penalty", "presence_penalty"))
         started = LLMSettings(
             model="stretto", system_instruction=None, temperature=None, max_tokens=None, seed=None,
-            filter_incomplete_user_turns=False, user_turn_completion_config=None, **unused,
+            top_p=None, top_k=None, frequency_penalty=None, presence_penalty=None,
+            filter_incomplete_user_turns=False, user_turn_completion_config=None,
         )  # fmt: skip
         if settings is not None:
             started.apply_update(settings)
         super().__init__(settings=started, **options)
-        self._owned = LocalModel() if model is None else None
-        self.requests = ChatRequests(model or self._owned, effort)  # type: ignore[arg-type]
+        self._model, self._owned = model or LocalModel(), model is None
+        self.requests = ChatRequests(self._model, effort)
         self._timeout_secs = timeout_secs
 
     def can_generate_metrics(self) -> bool:
@@ -127,7 +128,7 @@ class StrettoLLMService(LLMService[OpenAILLMAdapter]):
         given = {name: value for name, value in params.items() if isinstance(value, list | dict | str)}
         if not given.get("tools"):
             given.pop("tool_choice", None)
-        return known | given | self._settings.extra
+        return {**known, **given, **self._settings.extra}
 
     async def run_inference(
         self,
@@ -147,7 +148,7 @@ class StrettoLLMService(LLMService[OpenAILLMAdapter]):
             return "".join([text async for text in answer]) or None
 
     async def cleanup(self) -> None:
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call]
         await self.requests.aclose()
-        if self._owned is not None:
-            self._owned.close()
+        if self._owned:
+            self._model.close()
