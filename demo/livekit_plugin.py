@@ -8,6 +8,7 @@ still awaited; where the words change, that draft is revised.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from typing import Any
 
@@ -82,6 +83,9 @@ class _Stream(llm.LLMStream):
 
     async def _run(self) -> None:
         messages, _ = self._chat_ctx.to_provider_format("openai")
+        for message in messages:
+            if message["role"] == "tool":
+                message["content"] = _as_json(message["content"])
         tools = llm.ToolContext(self._tools).parse_function_tools("openai", strict=False)
         request = self._request | {"messages": messages, "tools": tools}
         patience, now = self._conn_options.timeout, asyncio.get_running_loop().time
@@ -119,3 +123,12 @@ class _Stream(llm.LLMStream):
             total_tokens=used["total_tokens"],
         )
         self._event_ch.send_nowait(llm.ChatChunk(id=answer.reply.id, usage=usage))
+
+
+def _as_json(output: str) -> str:
+    """A tool's output as the model knows it: LiveKit writes objects as Python does."""
+    try:
+        value = ast.literal_eval(output)
+        return compact_json(value) if isinstance(value, dict | list) else output
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return output

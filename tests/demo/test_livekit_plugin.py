@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,13 +28,14 @@ from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
 from stretto.tools.tool import Tool
 
+PAGE = Path(__file__).parents[2] / "demo" / "PEERS.md"
 NOW = datetime(2026, 11, 21, 10, 0)
 WANTED = "I am looking for a cheap Italian restaurant."
 
 
 def livekit_tool(tool: Tool) -> Any:
-    async def run(raw_arguments: dict[str, object]) -> str:
-        return (await tool.run(raw_arguments)).text
+    async def run(raw_arguments: dict[str, object]) -> Any:
+        return json.loads((await tool.run(raw_arguments)).text)
 
     spec = tool.spec
     schema = {"name": spec.name, "description": spec.description, "parameters": dict(spec.parameters)}
@@ -91,7 +97,8 @@ def test_livekit_runs_a_call_and_its_result_is_spoken_about(embedded: LocalModel
         result = await session.run(user_input=WANTED)
         call = result.expect.next_event().is_function_call(name="find_restaurants").event()
         assert json.loads(call.item.arguments)["food"].lower() == "italian"
-        output = json.loads(result.expect.next_event().is_function_call_output().event().item.output)
+        # LiveKit keeps an object as Python writes it.
+        output = ast.literal_eval(result.expect.next_event().is_function_call_output().event().item.output)
         spoken = result.expect.next_event().is_message(role="assistant").event().item.text_content
         assert any(row["name"] in spoken for row in output["restaurants"])
         result.expect.no_more_events()
@@ -180,6 +187,34 @@ def test_a_preemptive_reply_that_is_given_up_leaves_the_right_one(embedded: Loca
     limited(work)
 
 
+def test_results_reach_the_model_as_json(embedded: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    restored: list[str] = []
+    restore = LocalConversation.restore
+
+    async def remembered(self: LocalConversation, messages: Any) -> None:
+        restored.extend(message["content"] for message in messages if message["role"] == "tool")
+        await restore(self, messages)
+
+    monkeypatch.setattr(LocalConversation, "restore", remembered)
+    outputs = {
+        "{'sure': True, 'of': ['it', None]}": '{"sure":true,"of":["it",null]}',
+        "It's {fine}": "It's {fine}",
+    }
+
+    async def work() -> None:
+        brain, context = StrettoLLM(embedded), llm.ChatContext.empty()
+        context.add_message(role="user", content="Please look.")
+        for number, output in enumerate(outputs):
+            call = {"call_id": str(number), "name": "look"}
+            context.items.append(llm.FunctionCall(arguments="{}", **call))
+            context.items.append(llm.FunctionCallOutput(output=output, is_error=False, **call))
+        await brain.chat(chat_ctx=context).collect()
+        await brain.aclose()
+
+    limited(work)
+    assert restored == list(outputs.values())
+
+
 def test_a_model_that_fails_is_asked_again(embedded: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     real, left = LocalConversation.draft, [1]
 
@@ -238,3 +273,10 @@ def test_without_a_model_it_brings_its_own() -> None:
             assert (brain.model, brain.provider) == ("stretto", "stretto")
 
     limited(work)
+
+
+def test_the_program_of_the_page_runs() -> None:
+    (program,) = re.findall(r"```python\n(# with_livekit.py\n.*?)```", PAGE.read_text(), re.S)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^message .*role='assistant' content=\[.*4711", ran.stdout, re.M)

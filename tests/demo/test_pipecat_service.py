@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +53,7 @@ from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
 from stretto.tools.tool import Tool
 
+PAGE = Path(__file__).parents[2] / "demo" / "PEERS.md"
 NOW = datetime(2026, 11, 21, 10, 0)
 WANTED = "I am looking for a cheap Italian restaurant."
 ADA = "ada"
@@ -335,3 +340,10 @@ def test_without_a_model_it_brings_its_own() -> None:
                 await service.run_inference(context)
 
     asyncio.run(work())
+
+
+def test_the_program_of_the_page_runs() -> None:
+    (program,) = re.findall(r"```python\n(# with_pipecat.py\n.*?)```", PAGE.read_text(), re.S)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^agent: .*4711", ran.stdout, re.M)
