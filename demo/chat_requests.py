@@ -32,11 +32,12 @@ Items = AsyncGenerator[Canvas | Settled | Draft, None]
 
 @dataclass
 class _Held:
-    """A conversation that waits for the next request; `draft` is what it wrote for `history`."""
+    """A conversation that waits for the next request; `draft`: the last finished one, for `answered`."""
 
     conversation: LocalConversation
     setting: tuple[Any, ...]
     history: list[Message] = field(default_factory=list)
+    answered: list[Message] = field(default_factory=list)
     draft: Draft | None = None
 
     def shared(self, history: list[Message]) -> int:
@@ -49,7 +50,7 @@ class _Held:
 
     def revisable(self, history: list[Message]) -> Draft | None:
         """The draft, if it answers these messages but for the caller's last words."""
-        same = len(history) == len(self.history) and history[:-1] == self.history[:-1]
+        same = len(history) == len(self.answered) and history[:-1] == self.answered[:-1]
         return self.draft if same and history and history[-1]["role"] == "user" else None
 
 
@@ -66,7 +67,7 @@ class Answer:
     async def __aiter__(self) -> AsyncIterator[str]:
         async for item in self._items:
             if isinstance(item, Draft):
-                self._held.draft = item
+                self._held.draft, self._held.answered = item, self._held.history
             if added := self.reply.feed(item):
                 yield added
             if self.reply.finish_reason is not None:
@@ -143,7 +144,7 @@ class ChatRequests:
             held = self._take(wanted, history) or await self._open(wanted)
             try:
                 conversation, revise = held.conversation, held.revisable(history)
-                held.history, held.draft = history, None
+                held.history = history
                 read = list(conversation.cache.ids)
                 await conversation.restore(history)
                 conversation.prioritise(due)

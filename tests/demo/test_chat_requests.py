@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from stretto.demo.chat_requests import ChatRequests
+from stretto.llm.conversation import LocalConversation
 from stretto.llm.language_model import Busy
 from stretto.llm.local import LocalModel
 from stretto.llm.serve.error import ApiError
@@ -119,6 +120,30 @@ def test_an_early_draft_saves_passes_and_changes_no_word(embedded: LocalModel) -
         await requests._early
         _, answer = await answered(requests, said(wanted))
         assert answer.reply.forwards < alone.reply.forwards / 2
+
+    run(embedded, work)
+
+
+def test_a_finished_draft_outlives_one_that_is_given_up(
+    embedded: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revised: list[Any] = []
+    real = LocalConversation.draft
+
+    def draft(self: LocalConversation, effort: Any, deadline: Any, revise: Any, steering: Any) -> Any:
+        revised.append(revise)
+        return real(self, effort, deadline, revise, steering)
+
+    monkeypatch.setattr(LocalConversation, "draft", draft)
+
+    async def work(requests: ChatRequests) -> None:
+        await answered(requests, said("I would like a hotel"))
+        async with requests.answering(said("I would like a hotel in")) as answer:
+            async for _ in answer:
+                break
+        await answered(requests, said("I would like a hotel in the north."))
+        first, second, third = revised
+        assert first is None and second is not None and third is not None
 
     run(embedded, work)
 
