@@ -35,4 +35,4 @@ lint: setup
 	$(BIN)/mypy -p stretto.agent -p stretto.audio -p stretto.demo -p stretto.llm -p stretto.tools
 
 clean:
-	rm -rf .venv build dist *.egg-info demo/out
+	rm -rf .venv .peers build dist *.egg-info demo/out

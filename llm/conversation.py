@@ -291,8 +291,11 @@ class LocalConversation:
                 call["id"]: call["name"] for message in messages for call in message.get("tool_calls") or []
             }
             told = [message_segments(self.model.tokenizer, message, schemas) for message in messages]
+            left_out = self._turns[: self._oldest]
+            grown = len(told) >= len(self._turns)
             self._turns = [_Turn(segments) for segments in told if segments]
-            self._oldest = 0
+            if not grown or self._turns[: self._oldest] != left_out:
+                self._oldest = 0  # else what is left out stays so, or all would be read anew in every turn
             self._read_ahead()
 
     async def fork(self) -> LocalConversation:

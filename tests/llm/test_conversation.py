@@ -426,3 +426,27 @@ def test_a_draft_without_words_keeps_what_was_heard(model: LocalModel) -> None:
         assert [w for w in conversation.words() if w.strip()] == [" First this.", " Then that."]
 
     run(work)
+
+
+def test_a_long_history_that_grows_is_not_read_anew_with_every_message(model: LocalModel) -> None:
+    """Restored whole each time: what was left out of it stays left out, until there is no room again."""
+
+    async def work() -> None:
+        conversation = model.open("Be brief.", TOOLS)
+        history: list[dict[str, Any]] = []
+        reread, before = [], conversation.prompt()
+        for number in range(100):
+            history.append({"role": "user", "content": f"This is what I say as number {number} of all."})
+            await conversation.restore(history)
+            prompt = conversation.prompt()
+            reread.append(prompt[: len(before)] != before)
+            before = prompt
+        assert 2 <= sum(reread) <= 20
+        await conversation.restore(history[:2])
+        fresh = model.open("Be brief.", TOOLS)
+        await fresh.restore(history[:2])
+        assert conversation.prompt() == fresh.prompt(), "edited: all of it is told again"
+        conversation.close()
+        fresh.close()
+
+    run(work)
