@@ -389,7 +389,7 @@ class Session:
                         continue
                     signal = await self._call.conversation.hear(partial.stable, partial.tentative)
                 if signal.p_end >= EARLY_P_END and partial is self._partial:
-                    await self._floor.draft_early(f"{partial.stable} {partial.tentative}".strip())
+                    await self._floor.draft_early(partial.text.strip())
 
     # ------------------------------------------------------------------ time and audio
 

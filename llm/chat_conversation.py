@@ -43,7 +43,7 @@ class ChatConversation:
         """Remember the caller's words so far. The signal is neutral: see `P_END`; nothing is asked."""
         async with self._busy:
             self._check_open()
-            self._history.hear(f"{stable} {tentative}".strip())
+            self._history.hear(" ".join(f"{stable} {tentative}".split()))
             return TurnSignal(P_END, 0.5, 0.5)
 
     async def commit(self, draft: Draft, heard: str | None = None) -> None:

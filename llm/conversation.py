@@ -146,7 +146,7 @@ class LocalConversation:
     async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
         """Take the caller's words so far; see `Conversation.hear`."""
         async with self._working():
-            words = f"{stable} {tentative}".strip()
+            words = " ".join(f"{stable} {tentative}".split())  # tentative words may begin with their space
             heard = user_segment(self.model.tokenizer, words)
             self._pending = replace(heard, body=heard.body[-LONGEST_WORDS:])
             return await self.model.engine.run(self._signal())

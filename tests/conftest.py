@@ -54,7 +54,7 @@ class Thought:
         return [text for role, text in self.messages[last:] if role == "tool"] if not self.pending else []
 
     async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
-        self.pending = f"{stable} {tentative}".strip()
+        self.pending = " ".join(f"{stable} {tentative}".split())
         return TurnSignal(0.9, 0.5, 0.5)
 
     async def draft(

@@ -183,7 +183,7 @@ class ScriptedConversation:
         self._enter()
         try:
             await asyncio.sleep(0.01)
-            self.words = f"{stable} {tentative}".strip()
+            self.words = " ".join(f"{stable} {tentative}".split())
             self.log.append(("hear", self.words))
             return TurnSignal(self._owner.p_end_of_partial if tentative else self._owner.p_end, 0.5, 0.5)
         finally:

@@ -98,6 +98,22 @@ def test_words_that_changed_leave_no_trace(model: LocalModel) -> None:
     run(work)
 
 
+def test_words_may_come_in_two_parts_with_or_without_the_space_between_them(model: LocalModel) -> None:
+    async def work() -> None:
+        whole, parts, spaced = (model.open("Help.", []) for _ in range(3))
+        signals = [
+            await whole.hear("I want a table for two"),
+            await parts.hear("I want a", "table for two"),
+            await spaced.hear("I want a", " table for two"),
+        ]
+        assert signals[0] == signals[1] == signals[2]
+        assert whole.prompt() == parts.prompt() == spaced.prompt()
+        for conversation in (whole, parts, spaced):
+            conversation.close()
+
+    run(work)
+
+
 def test_a_full_stop_at_a_pause_does_not_make_an_end(model: LocalModel) -> None:
     async def work() -> None:
         conversation = model.open("Be brief.", TOOLS)
