@@ -140,8 +140,10 @@ class Conversation(Protocol):
     """One call's dialogue. Methods run the model off the event loop; one at a time."""
 
     async def hear(self, stable: str, tentative: str = "") -> TurnSignal:
-        """Take the caller's words so far in this turn, as the recogniser gives them: `tentative` ones may still
-        change, and may begin with their space. Appends, rolls back what changed."""
+        """Take the caller's words so far in this turn: appends, rolls back what changed.
+
+        As the recogniser gives them: `tentative` ones may still change, and may begin with their space.
+        """
         ...
 
     def draft(
