@@ -25,12 +25,12 @@ from stretto.agent.history import History
 from stretto.agent.keypad import check_key
 from stretto.agent.line import FrameLine
 from stretto.agent.patience import Patience, Prompt
+from stretto.agent.prefill import Prefill
 from stretto.agent.speaking import Outlet, Sink, Utterance, Voice
 from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord
 from stretto.agent.tool_calls import take_result
 from stretto.audio.pcm import Frame
-from stretto.audio.recognise import Partial
 from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.journal import Journal
@@ -40,8 +40,6 @@ __all__ = ["Session", "SessionOptions"]
 
 LONGEST_TURN = 6000
 """Frames (2 min) of a turn whose end is told; the oldest are dropped."""
-EARLY_P_END = 0.5
-"""How probable the end of the turn must be for a reply to be drafted while the caller still speaks."""
 STALL_S = 0.3
 """Without a frame for so long, time is taken from the clock and the caller counts as silent."""
 
@@ -99,8 +97,7 @@ class Session:
         self._floor = Floor(self._call, self._hearing, synthesiser, sink, runner, outlet)
         self._line = FrameLine()
         self._manual: deque[Frame] | None = None
-        self._partial: Partial | None = None
-        self._partials = asyncio.Event()
+        self._prefill = Prefill(self._call, self._floor)
         self._running = False
         self._picked_up = asyncio.Event()
         self._finished = asyncio.Event()
@@ -341,7 +338,7 @@ class Session:
                 self._floor.tasks = tasks
                 owned = [
                     tasks.create_task(work())
-                    for work in (self._speak, self._listen, self._prefill, self._rehearse)
+                    for work in (self._speak, self._listen, self._prefill.run, self._rehearse)
                 ]
                 if greeting:
                     self._floor.say(greeting)
@@ -393,20 +390,6 @@ class Session:
                     self._frame(frame)
                 self._time_passed()
 
-    async def _prefill(self) -> None:
-        """Let the model read the caller's words as they come; the newest only, and never beside a reply."""
-        while True:
-            self._partials.clear()
-            await self._partials.wait()  # owned by the call, ends with it
-            with self._call.reporting("model"):
-                async with self._call.model, asyncio.timeout(self.options.model_timeout_s):
-                    partial = self._partial
-                    if partial is None or not self._floor.caller_speaking or self._floor.replying:
-                        continue
-                    signal = await self._call.conversation.hear(partial.stable, partial.tentative)
-                if signal.p_end >= EARLY_P_END and partial is self._partial:
-                    await self._floor.draft_early(partial.text.strip())
-
     # ------------------------------------------------------------------ time and audio
 
     def _frame(self, frame: Frame) -> None:
@@ -417,7 +400,7 @@ class Session:
             return
         for event in self._hearing.detect(frame):
             if isinstance(event, SpeechStarted):
-                self._partial = None
+                self._prefill.begin()
             self._floor.caller(event)
         try:
             partials = self._hearing.feed(frame)
@@ -425,8 +408,7 @@ class Session:
             self._call.fail("recogniser", error)
             return
         for partial in partials:
-            self._partial = partial
-            self._partials.set()
+            self._prefill.heard(partial)
             self._call.emit(
                 events.CallerPartial(
                     at_ms=self._call.ms(),
