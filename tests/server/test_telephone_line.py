@@ -169,3 +169,31 @@ def test_whoever_answers_watches_every_call_and_cannot_break_one(phones, caplog)
     run(work())
     assert told == [("twilio", "+15550100"), ("keys", "7"), ("audiosocket", ""), ("keys", "7")]
     assert "no such thing" in caplog.text
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_line_that_breaks_is_a_caller_who_is_gone(phones, way):
+    """No goodbye in the protocol: the connection is just not there any more."""
+
+    async def work():
+        async with phones.serving() as url, phones.phoning(way, url) as caller:
+            await caller.until(lambda: caller.of(events.AgentSpeaking))
+            line = caller.phone.line
+            (line.socket if way == "twilio" else line.writer).transport.abort()
+            await phones.quiet()
+            assert caller.call.session.record.ended == "caller"
+            assert not caller.of(events.Failure)
+
+    run(work())
+
+
+def test_an_asterisk_that_takes_no_audio_is_hung_up_on(phones, monkeypatch):
+    monkeypatch.setattr("stretto.agent.ways_in.audiosocket.MOST_WAITING", -1)
+
+    async def work():
+        async with phones.serving() as url, phones.phoning("audiosocket", url) as caller:
+            await caller.until(caller.phone.over.is_set)
+            await phones.quiet()
+            assert caller.call.session.record.ended == "line"
+
+    run(work())
