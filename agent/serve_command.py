@@ -100,8 +100,11 @@ async def serve(server: Server, host: str, port: int, as_json: bool, console: Co
         try:
             url = await stack.enter_async_context(server.listening(host, port))
         except OSError as error:
+            where, flag = (
+                (error.filename, "--audiosocket") if error.filename else (f"{host}:{port}", "--port")
+            )
             raise UsageError(
-                f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --port"
+                f"cannot listen on {where} ({error.strerror or error}): choose another {flag}"
             ) from error
         address = server.audiosocket and "{}:{}".format(*server.audiosocket.address)
         if as_json:

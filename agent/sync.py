@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from stretto.agent import events
 from stretto.agent.agent import SYSTEM, Agent, AgentCall
 from stretto.agent.call import SessionOptions
+from stretto.agent.call_information import CallInformation
 from stretto.agent.hearing import Recogniser
+from stretto.agent.keypad import check_key
 from stretto.agent.speaking import Sink, Voice
 from stretto.agent.timeline import CallRecord
 from stretto.audio.pcm import RATE, Int16
@@ -91,18 +93,24 @@ class SyncAgent:
 
     @contextmanager
     def call(
-        self, play: Sink, *, rate: int | None = None, transcript: str | Path | None = None
+        self,
+        play: Sink,
+        *,
+        rate: int | None = None,
+        transcript: str | Path | None = None,
+        information: CallInformation | None = None,
     ) -> Iterator[SyncCall]:
         """As `Agent.call`."""
         held = SyncCall(self._loop)
-        with self._entered(self._watched(held, play, rate, transcript)):
+        call = self.agent.call(play, rate=rate, transcript=transcript, information=information)
+        with self._entered(self._watched(held, call)):
             yield held
 
     @asynccontextmanager
     async def _watched(
-        self, held: SyncCall, play: Sink, rate: int | None, transcript: str | Path | None
+        self, held: SyncCall, call: AbstractAsyncContextManager[AgentCall]
     ) -> AsyncIterator[None]:
-        async with self.agent.call(play, rate=rate, transcript=transcript) as held.call:
+        async with call as held.call:
             held.call.session.watch(held.put)
             yield
 
@@ -172,6 +180,11 @@ class SyncCall:
     def hear(self, pcm: Int16 | bytes, rate: int = RATE) -> None:
         """The caller's next audio: see `AgentCall.hear`."""
         self._loop.call_soon_threadsafe(self.call.hear, pcm, rate)
+
+    def press(self, key: str) -> None:
+        """The caller pressed a key of the telephone. Raises ValueError for what is no key."""
+        check_key(key)
+        self._loop.call_soon_threadsafe(self.call.press, key)
 
     def say(self, text: str) -> None:
         """Have the agent say these very words."""

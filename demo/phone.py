@@ -254,16 +254,17 @@ async def twilio_phone(
         phone = Phone(stream, Earpiece(echoes.put_nowait), network or Network(), noise)
 
         async def hear() -> None:
-            async for text in socket:
-                message = json.loads(text)
-                match message["event"]:
-                    case "media":
-                        phone.ear.put(decode_mu_law(base64.b64decode(message["media"]["payload"])))
-                    case "mark":
-                        phone.ear.put(message["mark"]["name"])
-                    case "clear":
-                        for name in phone.ear.clear():
-                            echoes.put_nowait(name)
+            with contextlib.suppress(ConnectionClosed):
+                async for text in socket:
+                    message = json.loads(text)
+                    match message["event"]:
+                        case "media":
+                            phone.ear.put(decode_mu_law(base64.b64decode(message["media"]["payload"])))
+                        case "mark":
+                            phone.ear.put(message["mark"]["name"])
+                        case "clear":
+                            for name in phone.ear.clear():
+                                echoes.put_nowait(name)
             phone.over.set()
 
         async def echo() -> None:

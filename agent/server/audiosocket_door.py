@@ -59,7 +59,10 @@ class AudioSocketDoor:
             finally:
                 self._tasks.discard(task)
 
-        server = await asyncio.start_server(answer, self.host, self.port)
+        try:
+            server = await asyncio.start_server(answer, self.host, self.port)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{self.host}:{self.port}") from error
         self.address = server.sockets[0].getsockname()[:2]
         try:
             yield

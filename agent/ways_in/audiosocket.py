@@ -107,7 +107,9 @@ class AudioSocketCall(PhoneCall):
 
     def _speak(self, pcm: Int16, at: float) -> None:
         """Raises ConnectionError where nobody takes it: the session ends the call."""
-        if self._writer.is_closing() or self._writer.transport.get_write_buffer_size() > MOST_WAITING:
+        if self._writer.is_closing():
+            return  # the other end is gone, as the reader is about to learn
+        if self._writer.transport.get_write_buffer_size() > MOST_WAITING:
             raise ConnectionError("Asterisk takes no audio any more")
         self._writer.write(SocketFrame(AUDIO, pcm.astype("<i2").tobytes()).encode())
 

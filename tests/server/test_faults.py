@@ -16,9 +16,10 @@ import pytest
 from rich.console import Console
 from stretto.agent import serve_command
 from stretto.agent.cli import UsageError
-from stretto.agent.server import server as server_module
+from stretto.agent.server import held_calls
 from stretto.agent.server.server import Limits
 from stretto.agent.session import Session
+from stretto.demo.phone import audiosocket_phone
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -117,7 +118,7 @@ def test_a_call_that_does_not_end_is_broken_off_and_the_port_was_not_taken(
     async def never(self):
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(server_module, "CLOSE_S", 0.3)
+    monkeypatch.setattr(held_calls, "CLOSE_S", 0.3)
     monkeypatch.setattr(Session, "hang_up", never)
 
     async def work():
@@ -149,14 +150,19 @@ def test_sigterm_ends_calls_and_keeps_what_was_said(tmp_path):
     """The command itself, with the embedded models."""
     command = [sys.executable, "-m", "stretto.agent.cli", "serve", "--port", "0", "--json"]
     process = subprocess.Popen(
-        [*command, "--record", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--record", str(tmp_path), "--audiosocket", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         ready = json.loads(process.stdout.readline())
         assert ready["ready"]
 
         async def work():
-            async with connect(address(ready["url"], "&stretto=greet")) as line:
+            host, _, port = ready["audiosocket"].rpartition(":")
+            web = connect(address(ready["url"], "&stretto=greet"))
+            async with audiosocket_phone(host, int(port)) as phone, web as line:
                 kinds = []
                 async with asyncio.timeout(60):
                     while "response.output_audio.done" not in kinds:
@@ -166,6 +172,7 @@ def test_sigterm_ends_calls_and_keeps_what_was_said(tmp_path):
                     with pytest.raises(ConnectionClosed):
                         while True:
                             await line.recv()
+                    await phone.over.wait()
 
         run(work())
         began = time.monotonic()
@@ -173,6 +180,8 @@ def test_sigterm_ends_calls_and_keeps_what_was_said(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    (transcript,) = tmp_path.glob("*.jsonl")
-    lines = [json.loads(line) for line in transcript.read_text().splitlines()]
-    assert lines[0]["role"] == "system" and lines[1]["content"].startswith("Harbor City")
+    transcripts = sorted(tmp_path.glob("*.jsonl"))
+    assert [path.name.split("_")[0] for path in transcripts] == ["phone", "sess"]
+    for transcript in transcripts:
+        lines = [json.loads(line) for line in transcript.read_text().splitlines()]
+        assert lines[0]["role"] == "system" and lines[1]["content"].startswith("Harbor City")

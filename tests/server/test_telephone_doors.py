@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import urllib.error
 import urllib.parse
@@ -16,7 +17,10 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
+from stretto.agent import serve_command
 from stretto.agent.call import SessionOptions
+from stretto.agent.cli import UsageError
 from stretto.agent.server.audiosocket_door import AudioSocketDoor
 from stretto.agent.server.doors import Doors, Refused
 from stretto.agent.server.opening import server_for
@@ -311,3 +315,10 @@ def test_a_stream_that_does_not_start_is_closed(phones, monkeypatch):
             await phones.quiet()
 
     run(work())
+
+
+def test_a_port_that_is_taken_is_told_by_its_flag(phones):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        phones.audiosocket = AudioSocketDoor("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(UsageError, match=r"cannot listen on 127\.0\.0\.1:\d+ .*--audiosocket"):
+            run(serve_command.serve(phones.made(), "127.0.0.1", 0, True, Console(quiet=True)))
