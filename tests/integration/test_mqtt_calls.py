@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,15 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import ValidationError
 from stretto.agent import Agent, SessionOptions
-from stretto.agent.call_command import register as register_call
-from stretto.agent.doctor import register as register_doctor
 from stretto.agent.mqtt_bridge import COMMANDS, LONGEST_COMMAND
 from stretto.agent.mqtt_link import MqttLink, observed
 from stretto.agent.settings import MqttSettings
@@ -283,27 +278,6 @@ async def test_a_process_that_vanishes_is_told_of_by_the_broker(mosquitto):
 
 
 @looped
-async def test_a_server_that_is_killed_in_a_call_is_told_of_by_the_broker(mosquitto, tiny_weights):
-    async with watched(mosquitto.url) as witness:
-        with subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            [sys.executable, "-W", "ignore", "-m", "stretto.agent", "serve", "--model", str(tiny_weights),
-             "--port", "0", "--json", "--quiet"],
-            env=os.environ | {"STRETTO_MQTT__URL": mosquitto.url}, stdout=subprocess.PIPE, text=True,
-        ) as server:  # fmt: skip
-            try:
-                assert server.stdout is not None
-                ready = json.loads(await asyncio.to_thread(server.stdout.readline))
-                async with connect(f"{ready['url'].replace('http', 'ws')}/v1/realtime") as line:
-                    name = json.loads(await line.recv())["session"]["id"]
-                    await until(lambda: witness.on(f"{name}/event/SessionStarted"))
-                    server.kill()
-            finally:
-                server.kill()
-        await until(lambda: witness.on("status") == [b"online", b"offline"])
-        assert not witness.on(f"{name}/event/HangUp")
-
-
-@looped
 async def test_a_restarted_broker_learns_the_state_of_a_running_call(mosquitto, brain, ears, throat):
     async with held(mosquitto.url, brain, ears, throat) as call:
         await until(lambda: call.session.id)
@@ -326,35 +300,6 @@ async def test_calls_of_the_server_are_told_of_by_their_sessions_id(mosquitto, b
             name = json.loads(await line.recv())["session"]["id"]
             await until(lambda: witness.on(f"{name}/event/SessionStarted"))
         await until(lambda: witness.on(f"{name}/event/HangUp"))
-
-
-def test_stretto_call_tells_a_broker_and_doctor_asks_it(
-    mosquitto, command, monkeypatch, says, tmp_path, capsys
-):
-    import soundfile
-
-    soundfile.write(tmp_path / "caller.wav", says("Good morning.", 16_000), 16_000)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STRETTO_MQTT__URL", mosquitto.url)
-    monkeypatch.setenv("STRETTO_MQTT__TOPIC", "shop/phone")
-    topics: list[str] = []
-    witness = paho.Client(CallbackAPIVersion.VERSION2)
-    witness.on_message = lambda client, data, message: topics.append(message.topic)
-    witness.connect("127.0.0.1", mosquitto.port)
-    witness.subscribe("shop/phone/#")
-    witness.loop_start()
-    try:
-        assert command(register_call, "call", "--input", "caller.wav", "--json") == 0
-    finally:
-        witness.loop_stop()
-    kinds = {topic.rsplit("/", 1)[1] for topic in topics}
-    assert {"status", "state", "SessionStarted", "CallerFinal", "AgentSpeaking", "HangUp"} <= kinds
-    capsys.readouterr()
-    command(register_doctor, "doctor", "--json")
-    assert f"{mosquitto.url} speaks MQTT 5" in capsys.readouterr().out
-    mosquitto.kill()
-    assert command(register_doctor, "doctor", "--json") == 1
-    assert "cannot be used" in capsys.readouterr().out
 
 
 async def retained(url: str, topic: str) -> bytes | None:

@@ -51,9 +51,12 @@ class Device:
         self.received: list[tuple[str, Any]] = []
         self.done: dict[str, bytes | None] = {}
         self.ready = asyncio.Event()
+        self.may_connect = asyncio.Event()
+        self.may_connect.set()
 
     async def run(self) -> None:
         while True:
+            await self.may_connect.wait()
             with contextlib.suppress(aiomqtt.MqttError):
                 await self._connected()
             self.ready.clear()
@@ -288,6 +291,24 @@ async def test_a_broker_that_is_killed_and_restarted_loses_nothing(mosquitto, mo
         await runner.aclose()
     assert result.content == '{"number":8}'
     assert acted == [{"number": 4}] and len(device.done) == 1
+
+
+@looped
+async def test_a_device_that_is_back_later_than_we_gets_its_command(mosquitto):
+    """The broker forgot who listens: at first it gives the command to nobody."""
+    device, double = Device(mosquitto.url, "plant/left/double", doubled), doubler()
+    async with running(device), over(mosquitto, double) as exchange:
+        device.may_connect.clear()
+        mosquitto.kill()
+        await until(lambda: not device.ready.is_set() and not exchange.broker.connected.is_set())
+        mosquitto.start()
+        await until(lambda: exchange.broker.connected.is_set())
+        call = asyncio.create_task(double.run({"machine": "left", "number": 5}, "c"))
+        await until(lambda: exchange.broker._commands and exchange.broker._commands[0].taken.is_set())
+        device.may_connect.set()
+        async with asyncio.timeout(LONG_S):
+            assert (await call).content == '{"number":10}'
+    assert len(device.done) == 1
 
 
 @looped

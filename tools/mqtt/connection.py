@@ -29,6 +29,8 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 10.0
 """Between two tries to connect; what it really is lies between a half and one and a half of it."""
 REPEAT_S = 1.0
+SETTLING_S = 30.0
+"""After a break devices may be back so much later than we."""
 INCOMING = 4096
 """Messages that may wait to be handled."""
 INSTALL = "MQTT needs aiomqtt: pip install 'stretto[mqtt]'"
@@ -38,8 +40,9 @@ INSTALL = "MQTT needs aiomqtt: pip install 'stretto[mqtt]'"
 class Command:
     """A message that goes out again after every break, until it is withdrawn.
 
-    `taken`: the broker has it. `sent`: it may have it. `broken`: the line broke since, and it is said again
-    every `REPEAT_S`: a broker that forgot everything gives it to nobody until its device is back, too.
+    `taken`: the broker has it. `sent`: it may have it. `broken`: the line broke since or shortly before, and
+    it is said again every `REPEAT_S`: a broker that forgot everything gives it to nobody until its device is
+    back, too.
     """
 
     message: Message
@@ -316,6 +319,7 @@ class BrokerConnection:
     async def _publish(self, client: Client) -> None:
         """Subscriptions first, so that no answer is missed; then what counts, commands, and the rest."""
         now = asyncio.get_running_loop().time
+        settled = now() + SETTLING_S if self.connections > 1 else 0.0
         while True:
             self._news.clear()
             if self._subscribing:
@@ -330,6 +334,7 @@ class BrokerConnection:
                     if not message.payload:
                         del self._retained[topic]
             elif (command := min(self._commands, key=_due_at, default=None)) and command.due_at <= now():
+                command.broken = command.broken or now() < settled
                 command.sent, command.due_at = True, now() + REPEAT_S if command.broken else math.inf
                 await self._put(client, command.message)
                 command.taken.set()
@@ -357,7 +362,7 @@ class BrokerConnection:
         payload, properties = message.payload, None
         if self.version_5:
             properties = properties_of(message)
-        elif message.correlation is not None:
+        elif message.response_topic is not None:
             payload = in_payload(message)
         await client.publish(message.topic, payload, qos=1, retain=message.retain, properties=properties)
 

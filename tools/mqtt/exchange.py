@@ -78,8 +78,8 @@ class Exchange:
         """
         news: asyncio.Queue[Any] = asyncio.Queue(STATES)
         self._waiting.setdefault(state, []).append(news)
-        # The id goes with it, for devices that know MQTT 5; in a payload of theirs it has no place.
-        key = correlation.encode("utf-8", "backslashreplace") if self.broker.version_5 else None
+        # The id goes with it, for devices that know MQTT 5; without a reply to it, it is in no payload.
+        key = correlation.encode("utf-8", "backslashreplace")
         command = self.broker.command(Message(topic, payload, False, key, None, _expiry(timeout_s)))
         try:
             async with _in_time(timeout_s, lambda: command.sent):

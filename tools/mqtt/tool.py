@@ -140,7 +140,8 @@ def mqtt_tool(
             return {"state": "ON" if on else "OFF"}
 
     Topics may name arguments. The payload is what the function returns: text and bytes as they are, the
-    rest as JSON; of None the arguments that no topic names.
+    rest as JSON; of None the arguments that no topic names. It makes the payload and nothing else: it runs
+    on the event loop.
     Without `state` a reply with the call's correlation id is awaited (MQTT 5: response topic and correlation
     data; in MQTT 3.1.1 fields of the payload), and `{"error": …}` is a refusal. With it the call is done
     when that topic says so: all fields of the payload have their values there, or `done(state, **arguments)`
