@@ -292,11 +292,12 @@ class Session:
             self._manual = deque(maxlen=LONGEST_TURN) if manual else None
 
     def _checked(self, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
+        tools = tuple(tools)
         taken = {spec.name for spec in self._built_in} & {tool.spec.name for tool in tools}
         if taken:
             raise ValueError(f"{', '.join(sorted(taken))} is built in: give your tool another name")
         ToolRunner(tools)  # raises for two of one name
-        return tuple(tools)
+        return tools
 
     def _opened(self, options: SessionOptions, tools: Sequence[AnyTool]) -> Conversation:
         choice = options.tool_choice

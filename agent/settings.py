@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import Canned
 from stretto.llm.language_model import Effort
+from stretto.tools.mcp import McpOptions
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteOptions
@@ -250,6 +251,43 @@ class RemoteSettings(Section):
         return RemoteOptions(efforts=EFFORTS[self.effort] if self.effort else None, **fields)
 
 
+class McpSettings(Section):
+    """A server of the Model Context Protocol whose tools are offered, under a name of your choice."""
+
+    command: str | None = None
+    """Program to start and speak to; or else give `url`."""
+    args: list[str] = []
+    """Arguments of that program."""
+    env: dict[str, SecretStr] = {}
+    """Variables of that program, beside PATH, HOME and a few more."""
+    cwd: Path | None = None
+    """Folder that it runs in."""
+    url: str | None = None
+    """Address of a server that runs, as in `https://shop.example/mcp` (streamable HTTP)."""
+    headers: dict[str, SecretStr] = {}
+    """Headers of every request to it, as in `{ Authorization = "Bearer ..." }`."""
+    timeout_s: Positive = 30.0
+    """How long a call may take."""
+    connect_s: Positive = 20.0
+    """How long starting and connecting may take."""
+    confirm: Literal["destructive", "unless_read_only", "always", "never"] = "destructive"
+    """Tools that need the caller's yes: those not said to be harmless, not said to only read, all, none."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpSettings:
+        self.options()
+        return self
+
+    def options(self) -> McpOptions:
+        """How the server is reached."""
+        plain = self.model_dump(exclude={"env", "headers", "args"})
+        env, headers = (
+            {name: value.get_secret_value() for name, value in given.items()}
+            for given in (self.env, self.headers)
+        )
+        return McpOptions(args=tuple(self.args), env=env, headers=headers, **plain)
+
+
 class Settings(BaseSettings):
     """Shared by all commands that have a flag of the same name."""
 
@@ -284,6 +322,7 @@ class Settings(BaseSettings):
     call: CallSettings = CallSettings()
     serve: ServeSettings = ServeSettings()
     remote: RemoteSettings = RemoteSettings()
+    mcp: dict[str, McpSettings] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -313,6 +352,13 @@ class Settings(BaseSettings):
 def section_of(field: FieldInfo | None) -> type[BaseModel] | None:
     """The type of a field that is a table of its own."""
     kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def sections_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The type of tables of their own that stand below a field, each under a name."""
+    parts = get_args(field.annotation) if field else ()
+    kind = parts[1] if len(parts) == 2 else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

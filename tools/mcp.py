@@ -30,8 +30,8 @@ class McpOptions:
 
     `env`: variables of the program beside a few harmless ones of ours. `headers`: sent with every request.
     `timeout_s`: for one call; `connect_s`: for starting and connecting. `confirm`: which tools need the
-    caller's yes: those whose annotations say, or do not deny, that they destroy (`destructive`), those that do
-    not say that they only read (`unless_read_only`), all or none. Raises ValueError.
+    caller's yes: those whose annotations say, or do not deny, that they destroy (`destructive`), those
+    that do not say that they only read (`unless_read_only`), all or none. Raises ValueError.
     """
 
     command: str | None = None
@@ -80,7 +80,8 @@ class McpTool:
         try:
             async with asyncio.timeout(self._longest_s):
                 waiting = self._call(self.called, dict(arguments), idempotency_key, self.read_only)
-                return Result(await asyncio.wrap_future(waiting), None, took())
+                content: str = await asyncio.wrap_future(waiting)
+                return Result(content, None, took())
         except TimeoutError:
             return Result(None, f"{self.spec.name} did not answer.", took())
         except ToolError as error:
@@ -112,7 +113,9 @@ class McpServers:
         try:
             from stretto.tools.mcp_connection import Connection
         except ModuleNotFoundError as error:
-            raise ValueError("tools of MCP servers need the package mcp: pip install 'stretto[mcp]'") from error
+            raise ValueError(
+                "tools of MCP servers need the package mcp: pip install 'stretto[mcp]'"
+            ) from error
         self._servers = [Connection(name, options) for name, options in servers.items()]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -170,7 +173,9 @@ class McpServers:
         for server in self._servers:
             if server.call == tool._call:
                 server.refused[tool.called] = why
-                _log.warning("the tool %s of the MCP server %s is left out: %s", tool.called, server.name, why)
+                _log.warning(
+                    "the tool %s of the MCP server %s is left out: %s", tool.called, server.name, why
+                )
 
     def states(self) -> list[ServerState]:
         """How each server is."""

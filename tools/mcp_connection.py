@@ -10,18 +10,17 @@ import math
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import anyio
+import httpx2
 import mcp_types
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
-from mcp.shared._httpx_utils import create_mcp_http_client
 from pydantic import ValidationError
-
 from stretto.tools import mcp_result
 from stretto.tools.mcp import McpOptions
 from stretto.tools.mcp_schema import as_object
@@ -96,7 +95,7 @@ class Connection:
     def call(
         self, name: str, arguments: dict[str, Any], key: str, read_only: bool
     ) -> concurrent.futures.Future[str]:
-        """Have the server run a tool; the future has JSON text or ToolError. Cancelling it cancels the call."""
+        """Have the server run a tool; the future has JSON text or ToolError; cancelling it cancels."""
         request = _Request(name, arguments, key, read_only, concurrent.futures.Future())
         loop = self._loop
         if loop is None or loop.is_closed():
@@ -279,6 +278,28 @@ class Connection:
                 break
         return found
 
+    def _without_odd_tools(self, message: Any) -> None:
+        """Leave out what is no tool of a list of tools: the package would refuse the whole list for it."""
+        result = getattr(getattr(message, "message", None), "result", None)
+        listed = result.get("tools") if isinstance(result, dict) else None
+        if result is None or not isinstance(listed, list):
+            return
+        result["tools"] = kept = []
+        for tool in listed:
+            try:
+                mcp_types.Tool.model_validate(tool)
+                as_object(tool.get("inputSchema"))
+                kept.append(tool)
+            except (ValidationError, ValueError) as error:
+                name = str(tool.get("name", "?")) if isinstance(tool, dict) else "?"
+                self._refuse(
+                    name, str(error).splitlines()[-1 if not isinstance(error, ValidationError) else 0]
+                )
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.refused[name] = why
+        _log.warning("the tool %s of the MCP server %s is left out: %s", name, self.name, why)
+
     def _offered(self, tool: mcp_types.Tool) -> Offered | None:
         hints = tool.annotations
         read_only = bool(hints and hints.read_only_hint)
@@ -292,8 +313,7 @@ class Connection:
         try:
             parameters = as_object(tool.input_schema)
         except ValueError as error:
-            self.refused[tool.name] = str(error)
-            _log.warning("the tool %s of the MCP server %s is left out: %s", tool.name, self.name, error)
+            self._refuse(tool.name, str(error))
             return None
         self.refused.pop(tool.name, None)
         said = tool.description or tool.title or (hints and hints.title) or tool.name
@@ -309,11 +329,16 @@ class Connection:
             options = self.options
             if options.url is None:
                 program = StdioServerParameters(
-                    command=str(options.command), args=list(options.args), env=dict(options.env), cwd=options.cwd
+                    command=str(options.command),
+                    args=list(options.args),
+                    env=dict(options.env),
+                    cwd=options.cwd,
                 )
                 line = stdio_client(program, errlog=said)
             else:
-                http = create_mcp_http_client(headers=dict(options.headers) or None)
+                # A server may hold an answer's stream open for long; calls have their own limit.
+                limits = httpx2.Timeout(options.connect_s, read=300.0)
+                http = httpx2.AsyncClient(headers=dict(options.headers), timeout=limits)
                 await stack.enter_async_context(http)
                 line = streamable_http_client(options.url, http_client=http)
             read, write = await stack.enter_async_context(line)
@@ -323,6 +348,7 @@ class Connection:
                 async with tell:
                     with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                         async for message in read:
+                            self._without_odd_tools(message)
                             await tell.send(message)
                 lost.set()
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 _UNTOLD = frozenset(
-    """not if then else multipleOf patternProperties propertyNames minProperties maxProperties dependentRequired
-    dependentSchemas dependencies unevaluatedProperties unevaluatedItems uniqueItems contains minContains
-    maxContains additionalItems $dynamicRef $recursiveRef format pattern""".split()
+    """not if then else multipleOf patternProperties propertyNames minProperties maxProperties
+    dependentRequired dependentSchemas dependencies unevaluatedProperties unevaluatedItems
+    uniqueItems contains minContains maxContains additionalItems $dynamicRef $recursiveRef format
+    pattern""".split()
 )
 _NAMED = ("properties", "$defs", "definitions")
 
@@ -27,7 +28,9 @@ def simplified(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _simple(key: str, value: Any) -> Any:
     if key in _NAMED and isinstance(value, Mapping):
-        return {name: simplified(inner) if isinstance(inner, Mapping) else inner for name, inner in value.items()}
+        return {
+            name: simplified(inner) if isinstance(inner, Mapping) else inner for name, inner in value.items()
+        }
     if key in ("default", "enum", "const", "examples"):
         return value
     if isinstance(value, Mapping):
@@ -41,7 +44,9 @@ def loosened(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Names and required ones only, each with its description; any value fits."""
     properties = schema.get("properties")
     named = {
-        name: {"description": inner["description"]} if isinstance(inner, Mapping) and "description" in inner else {}
+        name: {"description": inner["description"]}
+        if isinstance(inner, Mapping) and "description" in inner
+        else {}
         for name, inner in (properties.items() if isinstance(properties, Mapping) else ())
     }
     required = [name for name in schema.get("required") or () if name in named]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -84,10 +85,8 @@ async def grow(context: Context) -> str:
 
     server.add_tool(extra, annotations=READS)
     await context.notify_tools_changed()
-    try:
+    with contextlib.suppress(Exception):  # newer connections are told by the line above
         await context.session.send_tool_list_changed()
-    except Exception:  # newer connections are told by the line above
-        pass
     return "grown"
 
 
