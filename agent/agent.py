@@ -46,8 +46,9 @@ class Agent:
 
     `tools`: typed functions (their docstring tells the model what they do), tools, or `McpServers`.
     `model`: None for the embedded one, a folder of weights, the URL of an OpenAI-compatible server, or a
-    `LanguageModel` of your own. `recogniser`, `voice`: None for the embedded ones, a name, a folder or a file, or your own
-    (`stretto.agent.hearing.Recogniser`, `stretto.agent.speaking.Voice`); what you bring is not closed.
+    `LanguageModel` of your own. `recogniser`, `voice`: None for the embedded ones, a name, a folder or a
+    file, or your own (`stretto.agent.hearing.Recogniser`, `stretto.agent.speaking.Voice`); what you bring is
+    not closed.
     `facts`: a text file that the agent looks things up in. `bias`: names that callers are likely to say.
 
     Entering loads the models, off the event loop: raises what is wrong with a name, a schema or a file.

@@ -323,6 +323,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     remote: RemoteSettings = RemoteSettings()
     mcp: dict[str, McpSettings] = {}
+    """Servers of the Model Context Protocol by names of your choice: a table `[mcp.NAME]` for each."""
 
     @classmethod
     def settings_customise_sources(

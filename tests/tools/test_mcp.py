@@ -300,7 +300,7 @@ for line in sys.stdin:
 
 
 def test_answers_that_are_none_harm_nothing() -> None:
-    with servers(odd=McpOptions(command=sys.executable, args=("-c", FAKE))) as found:
+    with servers(odd=McpOptions(command=sys.executable, args=("-c", FAKE), timeout_s=1.0)) as found:
         tools = named(found)
         assert list(tools) == ["good"] and found.states()[0].refused
         for answer in ("{}", '{"content": 3}', '{"content": [{"type": "nonsense"}]}', "[]", "7", "null"):
