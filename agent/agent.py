@@ -18,6 +18,7 @@ from stretto.agent.call import SessionOptions
 from stretto.agent.caller_id import CallInformation
 from stretto.agent.facts import facts_tool
 from stretto.agent.hearing import Recogniser
+from stretto.agent.mcp_tools import LiveTools
 from stretto.agent.realtime.stream_clock import StreamClock
 from stretto.agent.session import Session
 from stretto.agent.speaking import Sink, Voice
@@ -27,6 +28,7 @@ from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import FRAME, RATE, Frame, Int16, Resampler, read_audio
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.journal import Journal
+from stretto.tools.mcp import McpServers
 from stretto.tools.runner import AnyTool
 from stretto.tools.tool import Tool
 
@@ -45,10 +47,11 @@ class Agent:
             async with agent.call(play) as call:
                 call.hear(pcm, rate=8000)
 
-    `tools`: typed functions (their docstring tells the model what they do) or tools. `model`: None for the
-    embedded one, a folder of weights, the URL of an OpenAI-compatible server, or a `LanguageModel` of your
-    own. `recogniser`, `voice`: None for the embedded ones, a name, a folder or a file, or your own
-    (`stretto.agent.hearing.Recogniser`, `stretto.agent.speaking.Voice`); what you bring is not closed.
+    `tools`: typed functions (their docstring tells the model what they do), tools, or `McpServers`.
+    `model`: None for the embedded one, a folder of weights, the URL of an OpenAI-compatible server, or a
+    `LanguageModel` of your own. `recogniser`, `voice`: None for the embedded ones, a name, a folder or a
+    file, or your own (`stretto.agent.hearing.Recogniser`, `stretto.agent.speaking.Voice`); what you bring is
+    not closed.
     `facts`: a text file that the agent looks things up in. `bias`: names that callers are likely to say.
     `mqtt`: a broker for MQTT tools, that is also told of every call: its URL, or all of its settings.
 
@@ -58,7 +61,7 @@ class Agent:
     def __init__(
         self,
         system: str = SYSTEM,
-        tools: Sequence[Callable[..., Any] | AnyTool] = (),
+        tools: Sequence[Callable[..., Any] | AnyTool | McpServers] = (),
         *,
         model: LanguageModel | str | Path | None = None,
         recogniser: Recogniser | str | Path | None = None,
@@ -69,9 +72,11 @@ class Agent:
         mqtt: MqttSettings | str | None = None,
     ) -> None:
         self.options = replace(options or SessionOptions(), system=system)
-        self.tools: tuple[AnyTool, ...] = tuple(_as_tool(each) for each in tools)
+        self._servers = [each for each in tools if isinstance(each, McpServers)]
+        self.tools: Sequence[AnyTool] = [_as_tool(each) for each in tools if not isinstance(each, McpServers)]
+        """What calls that begin now are offered; once the agent is entered, with what MCP servers have."""
         if facts is not None:
-            self.tools += (facts_tool(facts),)
+            self.tools = [*self.tools, facts_tool(facts)]
         self.bias = tuple(bias)
         self._link: MqttLink | None = None
         if mqtt is not None:
@@ -142,6 +147,10 @@ class Agent:
             throat.warm()
             voice = throat
         model.open(self.options.system, [tool.spec for tool in self.tools]).close()  # refuses bad schemas
+        for servers in self._servers:
+            self._stack.callback(servers.close)
+            servers.start()
+            self.tools = LiveTools(self.tools, servers, model)
         return model, recogniser, voice
 
     # ------------------------------------------------------------------ calls

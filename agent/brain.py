@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,17 @@ from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.cli import UsageError
 from stretto.agent.config import settings_of
 from stretto.agent.facts import FactsError, facts_tool
+from stretto.agent.mcp_tools import LiveTools
+from stretto.agent.settings import Settings
 from stretto.agent.ways_in.bias import names_in
 from stretto.llm.checkpoint import CheckpointError
 from stretto.llm.checkpoint_model import open_model
 from stretto.llm.constraints.schema import UnsupportedSchema
 from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
-from stretto.tools.tool import Tool, ToolLoadError, load_tools
+from stretto.tools.mcp import McpServers
+from stretto.tools.runner import AnyTool
+from stretto.tools.tool import ToolLoadError, load_tools
 
 if TYPE_CHECKING:
     from stretto.llm.checkpoint_model import CheckpointModel
@@ -36,7 +41,7 @@ PLAIN_SYSTEM = "You are a helpful phone agent. Plain spoken English, short."
 class ToolSet:
     """What an agent can do, what it is told, the sentences it has ready, the names to listen for."""
 
-    tools: list[Tool]
+    tools: Sequence[AnyTool]
     system: str
     canned: Canned
     bias: tuple[str, ...] = ()
@@ -79,27 +84,59 @@ def load_model(args: argparse.Namespace, threads: int = 1) -> LocalModel | Check
 
 def load_tool_set(args: argparse.Namespace, now: Callable[[], datetime] = datetime.now) -> ToolSet:
     """Tools, system text and sentences that the flags ask for. Raises UsageError."""
-    tools: list[Tool]
-    if not args.tools:
+    tools: list[AnyTool]
+    if not args.tools and settings_of(args).mcp:
+        chosen = ToolSet([], PLAIN_SYSTEM, Canned())
+    elif not args.tools:
         database = Database.seed(CONCIERGE_SEED, date.today(), held_out=True)
         chosen = ToolSet(concierge(database, now), system_text(now()), CONCIERGE, tuple(names_in(database)))
     else:
         if "" not in sys.path:
             sys.path.insert(0, "")  # a dotted name may mean a module of the folder we stand in
         try:
-            tools = load_tools(args.tools)
+            tools = [*load_tools(args.tools)]
         except ToolLoadError as error:
             raise UsageError(str(error)) from error
         chosen = ToolSet(tools, PLAIN_SYSTEM, Canned())
+    own = list(chosen.tools)
     if args.facts:
         try:
-            chosen.tools.append(facts_tool(args.facts))
+            own.append(facts_tool(args.facts))
         except FactsError as error:
             raise UsageError(str(error)) from error
-    return ToolSet(chosen.tools, args.system or chosen.system, chosen.canned, chosen.bias)
+    return ToolSet(own, args.system or chosen.system, chosen.canned, chosen.bias)
 
 
-def check_tools(model: LanguageModel, tools: Sequence[Tool]) -> None:
+def with_mcp(
+    args: argparse.Namespace, model: LanguageModel, chosen: ToolSet, stack: contextlib.ExitStack
+) -> ToolSet:
+    """The same with tools of the servers under `[mcp]`, open as long as `stack`. Raises UsageError.
+
+    A server that cannot be reached is tried again later, and told.
+    """
+    servers = start_servers(settings_of(args), stack)
+    if servers is None:
+        return chosen
+    for state in servers.states():
+        if state.problem:
+            print(f"stretto: the MCP server {state.name} cannot be reached: {state.problem}", file=sys.stderr)
+    return replace(chosen, tools=LiveTools(chosen.tools, servers, model))
+
+
+def start_servers(settings: Settings, stack: contextlib.ExitStack) -> McpServers | None:
+    """The servers under `[mcp]`, connected; None if there are none. Raises UsageError."""
+    if not settings.mcp:
+        return None
+    try:
+        servers = McpServers({name: each.options() for name, each in settings.mcp.items()})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    stack.callback(servers.close)
+    servers.start()
+    return servers
+
+
+def check_tools(model: LanguageModel, tools: Sequence[AnyTool]) -> None:
     """Refuse tools whose schema no grammar covers, or whose name is taken. Raises UsageError."""
     try:
         check_names(tools)

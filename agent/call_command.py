@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.brain import (
+    add_model_flags,
+    add_tool_flags,
+    check_tools,
+    load_model,
+    load_tool_set,
+    with_mcp,
+)
 from stretto.agent.call_page.page import about_record, write_page
 from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.cli import UsageError, print_result
@@ -27,7 +35,7 @@ from stretto.audio.pcm import AudioFileError, Int16, read_audio
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.journal import Journal
-from stretto.tools.tool import Tool
+from stretto.tools.runner import AnyTool
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,22 +66,20 @@ def run_call(args: argparse.Namespace) -> int:
     if args.record and Path(args.record).suffix.lower() == ".html":
         raise UsageError(f"{args.record} would be the page's: give --record the name of a WAV file")
     limit_threads()
-    model = load_model(args)
-    try:
+    with contextlib.ExitStack() as stack:
+        model = load_model(args)
+        stack.callback(model.close)
         chosen = load_tool_set(args)
         check_tools(model, chosen.tools)
         settings = settings_of(args)
         link = link_of(settings.mqtt, chosen.tools)
+        chosen = with_mcp(args, model, chosen, stack)
         options = observed(settings.session_options(chosen.system, chosen.canned, RATE_OUT), link)
         speech = load_speech(args)
-        try:
-            console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
-            call = recorded_call(model, speech, pcm, chosen.tools, options, chosen.bias, args.record, console)
-            fields = asyncio.run(within(link, call))
-        finally:
-            speech.close()
-    finally:
-        model.close()
+        stack.callback(speech.close)
+        console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
+        call = recorded_call(model, speech, pcm, chosen.tools, options, chosen.bias, args.record, console)
+        fields = asyncio.run(within(link, call))
     print_result(args, fields)
     return 1 if fields["ended"] in ("line", "cancelled") else 0
 
@@ -93,7 +99,7 @@ async def recorded_call(
     model: LanguageModel,
     speech: Speech,
     pcm: Int16,
-    tools: list[Tool],
+    tools: Sequence[AnyTool],
     options: SessionOptions,
     bias: Sequence[str],
     record: str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 from stretto.agent.answer import Answer, answer
-from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.brain import (
+    add_model_flags,
+    add_tool_flags,
+    check_tools,
+    load_model,
+    load_tool_set,
+    with_mcp,
+)
 from stretto.agent.builtin import BUILT_IN
 from stretto.agent.cli import print_result
 from stretto.agent.config import settings_of
@@ -74,16 +82,18 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
     model = load_model(args)
     out = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
     turns: list[dict[str, Any]] = []
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(model.close)
         chosen = load_tool_set(args)
         check_tools(model, chosen.tools)
         settings = settings_of(args)
-        canned = settings.session_options(chosen.system, chosen.canned).canned
         link = link_of(settings.mqtt, chosen.tools, told=False)
-        runner = ToolRunner(chosen.tools)
+        tools = list(with_mcp(args, model, chosen, stack).tools)
+        canned = settings.session_options(chosen.system, chosen.canned).canned
+        runner = ToolRunner(tools)
         dialogue = TextDialogue()
         dialogue.agent(canned.greeting)
-        conversation = model.open(chosen.system, [*(t.spec for t in chosen.tools), *BUILT_IN])
+        conversation = model.open(chosen.system, [*(t.spec for t in tools), *BUILT_IN])
         with asyncio.Runner() as loop:
             loop.run(conversation.say(canned.greeting))
             out.print(f"agent: {canned.greeting}", markup=False, soft_wrap=True)
@@ -103,8 +113,6 @@ def chat(args: argparse.Namespace) -> list[dict[str, Any]]:
                     break
             loop.run(runner.aclose(0.1))
         conversation.close()
-    finally:
-        model.close()
     return turns
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from stretto.agent.settings import PREFIX, Settings, is_secret, section_of, variable
+from stretto.agent.settings import PREFIX, Settings, is_secret, section_of, sections_of, variable
 
 FILE = "stretto.toml"
 """Read where no `--config` is given, if it is there."""
@@ -120,9 +120,15 @@ def variables() -> dict[str, str]:
 def _with_underscores(table: Mapping[str, Any]) -> Table:
     """Both spellings of a name are one."""
     return {
-        key.replace("-", "_"): _with_underscores(value) if isinstance(value, dict) else value
+        key.replace("-", "_"): _with_underscores(value)
+        if isinstance(value, dict) and key not in _VERBATIM
+        else value
         for key, value in table.items()
     }
+
+
+_VERBATIM = ("env", "headers")
+"""Tables whose names are not ours."""
 
 
 def _typed(table: Table, kind: type[BaseModel]) -> Table:
@@ -256,6 +262,10 @@ def _check(file: File, parser: argparse.ArgumentParser | None, table: Table, nam
     tables |= set(children)
     for key, value in table.items():
         if isinstance(value, dict):
+            inner = sections_of(kind.model_fields.get(key)) if kind else None
+            if inner is not None:
+                _check_named(file, inner, value, (*names, key))
+                continue
             if key not in tables:
                 title = ".".join((*names, key if key.isprintable() else repr(key)))
                 raise ConfigError(f"{file.path}: [{title}] is no command and no section{_meant(key, tables)}")
@@ -264,6 +274,19 @@ def _check(file: File, parser: argparse.ArgumentParser | None, table: Table, nam
             raise ConfigError(f"{_place((*names, key), file)} is a table: write [{'.'.join((*names, key))}]")
         elif key not in known:
             raise ConfigError(f"{_place((*names, key), file)} is no setting{_meant(key, known)}")
+
+
+def _check_named(file: File, kind: type[BaseModel], table: Table, names: tuple[str, ...]) -> None:
+    """Refuse what is no table of a name, and keys in these that are no settings."""
+    for name, inner in table.items():
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"{_place((*names, name), file)} is a table: write [{'.'.join((*names, name))}]"
+            )
+        for key in inner:
+            if key not in kind.model_fields:
+                place = _place((*names, name, key), file)
+                raise ConfigError(f"{place} is no setting{_meant(key, kind.model_fields)}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
@@ -286,6 +309,12 @@ def _told(error: ValidationError, file: File) -> str:
     first = error.errors(include_url=False)[0]
     names = [part for part in first["loc"] if isinstance(part, str)]
     kind: type[BaseModel] | None = Settings
+    if named := sections_of(Settings.model_fields.get(names[0])):
+        field = named.model_fields.get(names[2]) if len(names) > 2 else None
+        title = ".".join(names[:2])
+        if field is None:
+            return f"{f'{file.path}: ' if file.path else ''}[{title}]: {_reason(first, secret=True)}"
+        return f"{_place(names[:3], file)} {_reason(first, is_secret(field))}"
     for name in names[:-1]:
         kind = _section(kind, name)
     if kind is None:

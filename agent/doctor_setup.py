@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from stretto.agent.brain import check_tools, load_model, load_tool_set
+from stretto.agent.brain import check_tools, load_model, load_tool_set, start_servers
 from stretto.agent.config import FILE, ConfigError, read_file, settings_of, variables
 from stretto.agent.facts import FactsError, facts_tool, load_facts
 from stretto.agent.settings import PREFIX, Settings, section_of, variable
@@ -72,6 +72,10 @@ def setup_checks(args: argparse.Namespace, settings: Settings, wrong: str = "") 
         yield checked("facts", lambda: _facts(settings.facts), "Name a text or Markdown file by --facts.")
     if settings.tools is not None:
         yield checked("tools", lambda: _tools(args, settings), "Correct --tools, or leave it out.")
+    if settings.mcp:
+        yield checked(
+            "MCP servers", lambda: _mcp(settings), "Correct [mcp.NAME] of stretto.toml: tools/MCP.md."
+        )
     if is_url(settings.model):
         yield checked(
             "remote model",
@@ -96,6 +100,20 @@ def checked(name: str, test: Callable[[], str], fix: str) -> Check:
         kind = type(error)
         told = kind in (RuntimeError, ValueError) or kind.__module__.startswith("stretto.")
         return Check(name=name, ok=False, detail=f"{error}" if told else f"{kind.__name__}: {error}", fix=fix)
+
+
+def _mcp(settings: Settings) -> str:
+    """Each server with its tools, those left out among them. Raises RuntimeError where one is not reached."""
+    with contextlib.ExitStack() as stack:
+        servers = start_servers(settings, stack)
+        states = servers.states() if servers is not None else []
+    told = []
+    for state in states:
+        left = f", left out: {'; '.join(state.refused)}" if state.refused else ""
+        told.append(f"{state.name}: {state.problem or ', '.join(state.tools) or 'no tools'}{left}")
+    if any(state.problem for state in states):
+        raise RuntimeError("; ".join(told))
+    return "; ".join(told)
 
 
 def is_url(model: str | None) -> bool:
@@ -168,7 +186,7 @@ def _recordings(folder: Path | None) -> str:
 
 def _tools(args: argparse.Namespace, settings: Settings) -> str:
     """They load, and the model takes them as it does before a call."""
-    tools = load_tool_set(argparse.Namespace(tools=settings.tools, system=None, facts=None)).tools
+    tools = list(load_tool_set(argparse.Namespace(tools=settings.tools, system=None, facts=None)).tools)
     named = f"{settings.tools}: {', '.join(tool.spec.name for tool in tools)}"
     if settings.facts is not None:
         with contextlib.suppress(FactsError):  # a finding of its own

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from stretto.agent.settings import NESTED, PREFIX, Settings, is_secret, section_of, variable
+from stretto.agent.settings import NESTED, PREFIX, Settings, is_secret, section_of, sections_of, variable
 
 
 def page() -> str:
@@ -54,6 +54,8 @@ def _sections(
         if (inner := section_of(field)) is not None:
             yield (*names, name), inner
             yield from _sections(inner, (*names, name))
+        elif (inner := sections_of(field)) is not None:
+            yield (*names, name, "NAME"), inner
 
 
 def _section(kind: type[BaseModel], title: str, names: tuple[str, ...]) -> Iterator[str]:
@@ -62,7 +64,7 @@ def _section(kind: type[BaseModel], title: str, names: tuple[str, ...]) -> Itera
     yield "| key | type | default | environment variable | what it does |"
     yield "|---|---|---|---|---|"
     for name, field in kind.model_fields.items():
-        if section_of(field) is None:
+        if section_of(field) is None and sections_of(field) is None:
             cells = (
                 f"`{name}`",
                 _kind(schema[name]) + (" *(secret)*" if is_secret(field) else ""),
@@ -81,6 +83,8 @@ def _kind(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "array":
         return f"list of {_kind(schema['items'])}s"
+    if schema["type"] == "object":
+        return "table of texts"
     kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
     kind = "path" if schema.get("format") == "path" else kinds[schema["type"]]
     least, most = schema.get("minimum"), schema.get("maximum")
@@ -92,4 +96,4 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    return "none" if value is None or value == [] else f"`{json.dumps(value)}`"
+    return "none" if value is None or value in ([], {}) else f"`{json.dumps(value)}`"

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.brain import (
+    add_model_flags,
+    add_tool_flags,
+    check_tools,
+    load_model,
+    load_tool_set,
+    with_mcp,
+)
 from stretto.agent.cli import UsageError, folder
 from stretto.agent.config import settings_of
 from stretto.agent.mqtt_link import link_of, observed, within
@@ -67,6 +74,7 @@ def run_serve(args: argparse.Namespace) -> int:
         stack.callback(model.close)
         chosen = load_tool_set(args)
         check_tools(model, chosen.tools)
+        chosen = with_mcp(args, model, chosen, stack)
         speech = load_speech(args)
         stack.callback(speech.close)
         console.print("[dim]warming up[/dim]")
@@ -77,8 +85,8 @@ def run_serve(args: argparse.Namespace) -> int:
             recogniser=speech.recogniser,
             voice=_voices(speech, args.voice, stack),
             options=observed(settings.session_options(chosen.system, chosen.canned), link),
-            tools=tuple(chosen.tools),
-            keep_tools=bool(args.tools or args.facts),
+            tools=chosen.tools,
+            keep_tools=bool(args.tools or args.facts or settings.mcp),
             bias=chosen.bias,
             model_name=_name(args.model),
             voice_name=find_voice(args.voice).stem,

@@ -5,99 +5,41 @@ Run as a program it prints the page of reference: `python -m stretto.agent.setti
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import Canned
+from stretto.agent.setting_types import (
+    NESTED,
+    PREFIX,
+    Count,
+    Key,
+    Natural,
+    Network,
+    Port,
+    Positive,
+    Probability,
+    Section,
+    host_and_port,
+    listed,
+    web_address,
+)  # fmt: skip
 from stretto.llm.language_model import Effort
 from stretto.llm.serve.loopback import is_local
+from stretto.tools.mcp import McpOptions
 from stretto.tools.mqtt.message import Message, check_topic
 from stretto.tools.mqtt.options import BrokerOptions
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteOptions
-
-PREFIX = "STRETTO_"
-NESTED = "__"
-
-
-def _no_truth(value: Any) -> Any:
-    """`port = true` is a slip, not the number 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-def _listed(value: Any) -> Any:
-    """A variable is one text: a list's items stand apart by commas or spaces, or it is a JSON list."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError("must be a list: items apart by commas, or JSON") from None
-    return value.replace(",", " ").split()
-
-
-def _key(value: SecretStr) -> SecretStr:
-    """Refuse what no HTTP header carries; the message never shows the key."""
-    text = value.get_secret_value()
-    if not text or not all("!" <= character <= "~" for character in text):
-        raise ValueError("a key is made of visible ASCII characters, without spaces")
-    return value
-
-
-def _web_address(value: str) -> str:
-    """Without a slash at the end."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must be the address of a server, as in https://calls.example.com")
-    return value.rstrip("/")
-
-
-def _host_and_port(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError("must be HOST:PORT, as in 127.0.0.1:9092")
-    return value
-
-
-def _network(value: str) -> str:
-    ipaddress.ip_network(value, strict=False)
-    return value
-
-
-Number = BeforeValidator(_no_truth)
-Count = Annotated[int, Field(ge=1), Number]
-Natural = Annotated[int, Field(ge=0), Number]
-Port = Annotated[int, Field(ge=0, le=65535), Number]
-Positive = Annotated[float, Field(gt=0), Number]
-Probability = Annotated[float, Field(ge=0, le=1), Number]
-Key = Annotated[SecretStr, AfterValidator(_key)]
-Network = Annotated[str, AfterValidator(_network)]
-
-
-class Section(BaseModel):
-    """One table of the file."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        validate_assignment=True,
-    )
 
 
 class CannedSettings(Section):
@@ -194,13 +136,13 @@ class TwilioSettings(Section):
 
     auth_token: Key | None = None
     """The account's auth token: requests must be signed with it. Without it only this machine may call."""
-    public_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    public_url: Annotated[str, AfterValidator(web_address)] | None = None
     """Under which Twilio reaches this server, as in `https://calls.example.com`; without it `Host` tells."""
     account_sid: str | None = None
     """With it, and the token, calls are ended and handed over by Twilio's REST interface."""
     transfer_to: str | None = None
     """Telephone number of the person to whom calls are handed over, as in `+15551234567`."""
-    api_url: Annotated[str, AfterValidator(_web_address)] = "https://api.twilio.com"
+    api_url: Annotated[str, AfterValidator(web_address)] = "https://api.twilio.com"
     """Where that interface is."""
 
     @model_validator(mode="after")
@@ -219,11 +161,11 @@ class ServeSettings(Section):
     """Address to listen on. Any but this machine's own needs keys."""
     port: Port = 8080
     """TCP port; 0 for any that is free."""
-    keys: Annotated[list[Key], BeforeValidator(_listed)] = []
+    keys: Annotated[list[Key], BeforeValidator(listed)] = []
     """API keys of callers; as a variable they stand apart by commas."""
     key_file: Path | None = None
     """File with more keys, one a line; lines with # in front are left out."""
-    origins: Annotated[list[str], BeforeValidator(_listed)] = []
+    origins: Annotated[list[str], BeforeValidator(listed)] = []
     """Origins of web pages that may call from a browser, as in `https://shop.example`; "*" for any."""
     max_sessions: Count = 8
     """Calls at the same time."""
@@ -241,9 +183,9 @@ class ServeSettings(Section):
     """Folder for recordings and transcripts of all calls; none are kept without it."""
     metrics: bool = True
     """Offer `/metrics` to Prometheus."""
-    audiosocket: Annotated[str, AfterValidator(_host_and_port)] | None = None
+    audiosocket: Annotated[str, AfterValidator(host_and_port)] | None = None
     """`HOST:PORT` on which calls of Asterisk's AudioSocket are taken. It knows no keys: see the next."""
-    audiosocket_peers: Annotated[list[Network], BeforeValidator(_listed)] = []
+    audiosocket_peers: Annotated[list[Network], BeforeValidator(listed)] = []
     """Addresses and networks of the Asterisks that may call; without any, only this machine may."""
     twilio: TwilioSettings = TwilioSettings()
 
@@ -349,6 +291,43 @@ class MqttSettings(Section):
         )
 
 
+class McpSettings(Section):
+    """A server of the Model Context Protocol whose tools are offered, under a name of your choice."""
+
+    command: str | None = None
+    """Program to start and speak to; or else give `url`."""
+    args: list[str] = []
+    """Arguments of that program."""
+    env: dict[str, SecretStr] = {}
+    """Variables of that program, beside PATH, HOME and a few more."""
+    cwd: Path | None = None
+    """Folder that it runs in."""
+    url: str | None = None
+    """Address of a server that runs, as in `https://shop.example/mcp` (streamable HTTP)."""
+    headers: dict[str, SecretStr] = {}
+    """Headers of every request to it, as in `{ Authorization = "Bearer ..." }`."""
+    timeout_s: Positive = 30.0
+    """How long a call may take."""
+    connect_s: Positive = 20.0
+    """How long starting and connecting may take."""
+    confirm: Literal["destructive", "unless_read_only", "always", "never"] = "destructive"
+    """Tools that need the caller's yes: those not said to be harmless, not said to only read, all, none."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpSettings:
+        self.options()
+        return self
+
+    def options(self) -> McpOptions:
+        """How the server is reached."""
+        plain = self.model_dump(exclude={"env", "headers", "args"})
+        env, headers = (
+            {name: value.get_secret_value() for name, value in given.items()}
+            for given in (self.env, self.headers)
+        )
+        return McpOptions(args=tuple(self.args), env=env, headers=headers, **plain)
+
+
 class Settings(BaseSettings):
     """Shared by all commands that have a flag of the same name."""
 
@@ -384,6 +363,8 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     remote: RemoteSettings = RemoteSettings()
     mqtt: MqttSettings = MqttSettings()
+    mcp: dict[str, McpSettings] = {}
+    """Servers of the Model Context Protocol by names of your choice: a table `[mcp.NAME]` for each."""
 
     @classmethod
     def settings_customise_sources(
@@ -413,6 +394,13 @@ class Settings(BaseSettings):
 def section_of(field: FieldInfo | None) -> type[BaseModel] | None:
     """The type of a field that is a table of its own."""
     kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def sections_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The type of tables of their own that stand below a field, each under a name."""
+    parts = get_args(field.annotation) if field else ()
+    kind = parts[1] if len(parts) == 2 else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

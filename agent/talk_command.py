@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stretto.agent.brain import add_model_flags, add_tool_flags, check_tools, load_model, load_tool_set
+from stretto.agent.brain import (
+    add_model_flags,
+    add_tool_flags,
+    check_tools,
+    load_model,
+    load_tool_set,
+    with_mcp,
+)
 from stretto.agent.call_page.page import about_record, write_page
 from stretto.agent.call_page.turn_view import RecordedCall
 from stretto.agent.cli import UsageError, folder, print_result
@@ -38,7 +45,7 @@ from stretto.audio.streams import LATENCY_S, Latency, Microphone, Speaker
 from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.journal import Journal
-from stretto.tools.tool import Tool
+from stretto.tools.runner import AnyTool
 
 FILES = ("call.wav", "call.json", "call.html")
 """What is kept of a call."""
@@ -120,6 +127,7 @@ def run_talk(args: argparse.Namespace) -> int:
         check_tools(model, chosen.tools)
         configured = settings_of(args)
         link = link_of(configured.mqtt, chosen.tools)
+        chosen = with_mcp(args, model, chosen, stack)
         options = observed(configured.session_options(chosen.system, chosen.canned, RATE_OUT), link)
         speech = load_speech(args)
         stack.callback(speech.close)
@@ -169,7 +177,7 @@ def view_for(args: argparse.Namespace, console: Console) -> LiveCall:
 async def talk(
     model: LanguageModel,
     speech: Speech,
-    tools: list[Tool],
+    tools: Sequence[AnyTool],
     options: SessionOptions,
     bias: Sequence[str],
     settings: TalkSettings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Service:
     voice: Callable[[float], WireVoice]
     """A voice of its own for a connection, at a speed."""
     options: SessionOptions = field(default_factory=SessionOptions)
-    tools: tuple[AnyTool, ...] = ()
+    tools: Sequence[AnyTool] = ()
     keep_tools: bool = False
     bias: tuple[str, ...] = ()
     model_name: str = "stretto"

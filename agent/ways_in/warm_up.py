@@ -12,13 +12,13 @@ from stretto.agent.builtin import BUILT_IN
 from stretto.agent.ways_in.speech import Speech
 from stretto.audio.pcm import RATE, frames, to_int16
 from stretto.llm.language_model import Effort, LanguageModel
-from stretto.tools.tool import Tool
+from stretto.tools.runner import AnyTool
 
 PATIENCE_S = 60.0
 
 
 async def warm_up(
-    model: LanguageModel, speech: Speech, system: str, tools: Sequence[Tool], effort: Effort
+    model: LanguageModel, speech: Speech, system: str, tools: Sequence[AnyTool], effort: Effort
 ) -> None:
     """Read the system text and the tools, write a reply, recognise a second of noise. Raises
     `TimeoutError`."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from stretto.agent import events
 from stretto.agent.call import SessionOptions
 from stretto.tools.declared import DeclaredTool
 from stretto.tools.journal import Journal, read
+from stretto.tools.mcp import McpOptions, McpServers
 from stretto.tools.tool import ToolError, idempotency_key_variable, tool
 
 QUESTION = "Shall I book a table: day friday, people 2?"
@@ -390,6 +393,46 @@ def test_a_tool_that_somebody_else_runs_is_handed_over_after_the_yes(cast):
     (asked,) = stage.of(events.ConfirmationAsked)
     (handed,) = stage.of(events.ToolHandedOver)
     assert asked.text == "Shall I open the front door?" and handed.at_ms > asked.at_ms
+
+
+class Awaited:
+    """A tool that takes real time: the virtual clock stands still meanwhile."""
+
+    def __init__(self, tool):
+        self.spec, self.read_only, self.confirm, self._tool = tool.spec, tool.read_only, tool.confirm, tool
+
+    async def run(self, arguments, idempotency_key=""):
+        clock = asyncio.get_running_loop()._virtual
+        clock.threads += 1
+        try:
+            return await self._tool.run(arguments, idempotency_key)
+        finally:
+            clock.threads -= 1
+
+
+def test_a_tool_of_an_mcp_server_is_asked_for_and_its_death_spoken_about(cast, tmp_path):
+    program = Path(__file__).parents[1] / "tools" / "mcp_server.py"
+    dropped = tmp_path / "dropped"
+    options = McpOptions(command=sys.executable, args=(str(program), "stdio"), env={"DROPPED": str(dropped)})
+    servers = McpServers({"shelf": options})
+    servers.start()
+    try:
+        replies = [
+            cast.calls(("drop", {"table": "orders"})),
+            cast.calls(("die", {}), start=1),
+            "It is dropped, and then the server broke off.",
+        ]
+        stage = cast.Stage(
+            answer(cast, "yes"), replies, tools=[Awaited(each) for each in servers.tools()], until=14.0
+        )
+        record = stage.run()
+    finally:
+        servers.close()
+    assert [e.text for e in stage.of(events.ConfirmationAsked)] == ["Shall I drop a table: table orders?"]
+    assert dropped.read_text() == "orders\n"
+    died = record.turns[-1].tools[-1]
+    assert died.name == "die" and "started again" in died.error
+    assert record.turns[-1].heard == "It is dropped, and then the server broke off."
 
 
 def test_a_declared_tool_runs_after_the_yes_with_its_key(cast):
