@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from stretto.agent.brain import check_tools, load_model, load_tool_set, start_servers
 from stretto.agent.config import FILE, ConfigError, read_file, settings_of, variables
 from stretto.agent.facts import FactsError, facts_tool, load_facts
-from stretto.agent.settings import PREFIX, Settings, section_of, variable
+from stretto.agent.setting_types import PREFIX, section_of, variable
+from stretto.agent.settings import Settings
 from stretto.audio.doctor import Check
 
 OPTIONAL_SETUP = {"variables", "port", "microphone", "speaker", "extras"}

@@ -1,13 +1,15 @@
-"""Kinds of settings: what a value may be, and what one table of the file is."""
+"""Kinds of settings: what a value may be, and what a field of the types tells of it."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
 
 PREFIX = "STRETTO_"
 NESTED = "__"
@@ -32,7 +34,7 @@ def listed(value: Any) -> Any:
     return value.replace(",", " ").split()
 
 
-def _key(value: SecretStr) -> SecretStr:
+def visible(value: SecretStr) -> SecretStr:
     """Refuse what no HTTP header carries; the message never shows the key."""
     text = value.get_secret_value()
     if not text or not all("!" <= character <= "~" for character in text):
@@ -66,17 +68,32 @@ Natural = Annotated[int, Field(ge=0), Number]
 Port = Annotated[int, Field(ge=0, le=65535), Number]
 Positive = Annotated[float, Field(gt=0), Number]
 Probability = Annotated[float, Field(ge=0, le=1), Number]
-Key = Annotated[SecretStr, AfterValidator(_key)]
+Key = Annotated[SecretStr, AfterValidator(visible)]
 Network = Annotated[str, AfterValidator(_network)]
 
 
-class Section(BaseModel):
-    """One table of the file."""
+def section_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The type of a field that is a table of its own."""
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        validate_assignment=True,
-    )
+
+def sections_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The type of tables of their own that stand below a field, each under a name."""
+    parts = get_args(field.annotation) if field else ()
+    kind = parts[1] if len(parts) == 2 else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def variable(names: Sequence[str]) -> str:
+    """The environment variable of a key: `("serve", "port")` is STRETTO_SERVE__PORT."""
+    return PREFIX + NESTED.join(names).upper()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Its value is shown nowhere."""
+
+    def within(kind: Any) -> bool:
+        return kind is SecretStr or any(within(part) for part in get_args(kind))
+
+    return within(field.annotation)

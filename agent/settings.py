@@ -6,14 +6,13 @@ Run as a program it prints the page of reference: `python -m stretto.agent.setti
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import Canned
@@ -27,9 +26,9 @@ from stretto.agent.setting_types import (
     Port,
     Positive,
     Probability,
-    Section,
     host_and_port,
     listed,
+    visible,
     web_address,
 )  # fmt: skip
 from stretto.llm.language_model import Effort
@@ -40,6 +39,18 @@ from stretto.tools.mqtt.options import BrokerOptions
 
 if TYPE_CHECKING:
     from stretto.llm.remote import RemoteOptions
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        validate_assignment=True,
+    )
 
 
 class CannedSettings(Section):
@@ -391,33 +402,6 @@ class Settings(BaseSettings):
         )
 
 
-def section_of(field: FieldInfo | None) -> type[BaseModel] | None:
-    """The type of a field that is a table of its own."""
-    kind = field.annotation if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def sections_of(field: FieldInfo | None) -> type[BaseModel] | None:
-    """The type of tables of their own that stand below a field, each under a name."""
-    parts = get_args(field.annotation) if field else ()
-    kind = parts[1] if len(parts) == 2 else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def variable(names: Sequence[str]) -> str:
-    """The environment variable of a key: `("serve", "port")` is STRETTO_SERVE__PORT."""
-    return PREFIX + NESTED.join(names).upper()
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Its value is shown nowhere."""
-
-    def within(kind: Any) -> bool:
-        return kind is SecretStr or any(within(part) for part in get_args(kind))
-
-    return within(field.annotation)
-
-
 def _keys_in(path: Path) -> Iterator[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -429,7 +413,7 @@ def _keys_in(path: Path) -> Iterator[str]:
         raise ValueError(f"the key file {path} has no keys: one a line")
     for key in keys:
         try:
-            yield _key(SecretStr(key)).get_secret_value()
+            yield visible(SecretStr(key)).get_secret_value()
         except ValueError as error:
             raise ValueError(f"the key file {path}: {error}") from None
 

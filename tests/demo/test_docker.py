@@ -24,7 +24,8 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
-from stretto.agent.settings import Settings, section_of, variable
+from stretto.agent.setting_types import section_of, variable
+from stretto.agent.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "demo" / "docker" / "Dockerfile"
