@@ -15,11 +15,13 @@ from stretto.agent.reference import page
 from stretto.agent.settings import (
     CallSettings,
     CannedSettings,
+    McpSettings,
     RemoteSettings,
     ServeSettings,
     Settings,
     is_secret,
     section_of,
+    sections_of,
     variable,
 )
 
@@ -39,11 +41,11 @@ def test_the_page_of_reference_is_that_of_the_types() -> None:
 
 def test_every_key_is_described_and_stands_on_the_page() -> None:
     shown = page()
-    for kind in (Settings, CallSettings, CannedSettings, ServeSettings, RemoteSettings):
+    for kind in (Settings, CallSettings, CannedSettings, ServeSettings, RemoteSettings, McpSettings):
         for name, field in kind.model_fields.items():
             if section_of(field) is None:
                 assert field.description and field.description.endswith("."), name
-                assert f"| `{name}` |" in shown
+                assert sections_of(field) or f"| `{name}` |" in shown
     assert "| `port` | whole number, 0 to 65535 | `8080` | `STRETTO_SERVE__PORT` | TCP port; 0 for" in shown
     assert "| `keys` | list of texts *(secret)* | none | `STRETTO_SERVE__KEYS` |" in shown
     assert "| `draft_deadline_ms` | number above 0 | none |" in shown
