@@ -88,18 +88,24 @@ class SyncAgent:
 
     @contextmanager
     def call(
-        self, play: Sink, *, rate: int | None = None, transcript: str | Path | None = None
+        self,
+        play: Sink,
+        *,
+        rate: int | None = None,
+        transcript: str | Path | None = None,
+        journal: str | Path | None = None,
     ) -> Iterator[SyncCall]:
         """As `Agent.call`."""
         held = SyncCall(self._loop)
-        with self._entered(self._watched(held, play, rate, transcript)):
+        call = self.agent.call(play, rate=rate, transcript=transcript, journal=journal)
+        with self._entered(self._watched(held, call)):
             yield held
 
     @asynccontextmanager
     async def _watched(
-        self, held: SyncCall, play: Sink, rate: int | None, transcript: str | Path | None
+        self, held: SyncCall, call: AbstractAsyncContextManager[AgentCall]
     ) -> AsyncIterator[None]:
-        async with self.agent.call(play, rate=rate, transcript=transcript) as held.call:
+        async with call as held.call:
             held.call.session.watch(held.put)
             yield
 
