@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from stretto.agent.setting_types import PREFIX, is_secret, section_of, variable
-from stretto.agent.settings import Settings, sections_of
+from stretto.agent.setting_types import PREFIX, is_secret, section_of, sections_of, variable
+from stretto.agent.settings import Settings
 
 FILE = "stretto.toml"
 """Read where no `--config` is given, if it is there."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from stretto.agent.setting_types import NESTED, PREFIX, is_secret, section_of, variable
-from stretto.agent.settings import Settings, sections_of
+from stretto.agent.setting_types import NESTED, PREFIX, is_secret, section_of, sections_of, variable
+from stretto.agent.settings import Settings
 
 
 def page() -> str:

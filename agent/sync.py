@@ -99,10 +99,13 @@ class SyncAgent:
         rate: int | None = None,
         transcript: str | Path | None = None,
         information: CallInformation | None = None,
+        journal: str | Path | None = None,
     ) -> Iterator[SyncCall]:
         """As `Agent.call`."""
         held = SyncCall(self._loop)
-        call = self.agent.call(play, rate=rate, transcript=transcript, information=information)
+        call = self.agent.call(
+            play, rate=rate, transcript=transcript, information=information, journal=journal
+        )
         with self._entered(self._watched(held, call)):
             yield held
 

@@ -12,15 +12,18 @@ from pydantic import SecretStr, ValidationError
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.reference import page
+from stretto.agent.setting_types import is_secret, section_of, variable
 from stretto.agent.settings import (
     CallSettings,
     CannedSettings,
+    McpSettings,
     MqttSettings,
     RemoteSettings,
     ServeSettings,
     Settings,
     is_secret,
     section_of,
+    sections_of,
     variable,
 )
 
@@ -40,11 +43,12 @@ def test_the_page_of_reference_is_that_of_the_types() -> None:
 
 def test_every_key_is_described_and_stands_on_the_page() -> None:
     shown = page()
-    for kind in (Settings, CallSettings, CannedSettings, ServeSettings, RemoteSettings, MqttSettings):
+    kinds = (CallSettings, CannedSettings, ServeSettings, RemoteSettings, MqttSettings, McpSettings)
+    for kind in (Settings, *kinds):
         for name, field in kind.model_fields.items():
             if section_of(field) is None:
                 assert field.description and field.description.endswith("."), name
-                assert f"| `{name}` |" in shown
+                assert sections_of(field) or f"| `{name}` |" in shown
     assert "| `port` | whole number, 0 to 65535 | `8080` | `STRETTO_SERVE__PORT` | TCP port; 0 for" in shown
     assert "| `keys` | list of texts *(secret)* | none | `STRETTO_SERVE__KEYS` |" in shown
     assert "| `draft_deadline_ms` | number above 0 | none |" in shown
