@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from stretto.agent import events
 from stretto.agent.agent import SYSTEM, Agent, AgentCall
 from stretto.agent.call import SessionOptions
-from stretto.agent.call_information import CallInformation
+from stretto.agent.caller_id import CallInformation
 from stretto.agent.hearing import Recogniser
 from stretto.agent.keypad import check_key
 from stretto.agent.speaking import Sink, Voice

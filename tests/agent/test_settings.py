@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from stretto.agent.call import SessionOptions
 from stretto.agent.canned import CONCIERGE, Canned
 from stretto.agent.reference import page
-from stretto.agent.setting_types import is_secret, section_of, variable
+from stretto.agent.setting_types import is_secret, section_of, sections_of, variable
 from stretto.agent.settings import (
     CallSettings,
     CannedSettings,
@@ -21,10 +21,6 @@ from stretto.agent.settings import (
     RemoteSettings,
     ServeSettings,
     Settings,
-    is_secret,
-    section_of,
-    sections_of,
-    variable,
 )
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from stretto.agent import events
 from stretto.agent.call import SessionOptions
-from stretto.agent.call_information import call_information
+from stretto.agent.caller_id import call_information
 from stretto.llm.language_model import Call, Draft
 from stretto.tools.tool import tool
 
