@@ -243,6 +243,8 @@ class Reply:
         if answer is not None:
             await self._until(self._committed)
             after = await self.asking.answered(answer)
+            if after.run:
+                self._seal()  # a caller who goes on now cannot take the yes back
             if answer is not Answer.OTHER:
                 await self._keep_words()
                 await self._go_on(after)
