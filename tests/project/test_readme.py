@@ -35,7 +35,7 @@ BLOCKS = [
     for block in re.findall(r"```sh\n(.*?)```", README, re.S)
 ]
 COMMANDS = [line for block in BLOCKS for line in block if ".venv/bin/stretto " in line]
-ENDLESS = ("talk", "serve", "demo")
+ENDLESS = ("talk", "serve", "demo", "demo-home")
 """Commands that need a microphone, run until they are stopped, or hold a long call."""
 
 

@@ -47,7 +47,7 @@ class MqttTool(Tool):
         timeout_s: float = TIMEOUT_S,
         budget: int = BUDGET,
         read_only: bool = False,
-        confirm: bool = False,
+        confirm: bool | str = False,
     ) -> None:
         if topic is None and state is None:
             raise TypeError(f"{function.__name__}: name a topic to publish to, or a state to read")
@@ -73,8 +73,8 @@ class MqttTool(Tool):
             timeout_s=timeout_s + GRACE_S,
             budget=budget,
             read_only=read_only or topic is None,
+            confirm=confirm,
         )
-        self.confirm = confirm
 
     def attach(self, exchange: Exchange | None) -> None:
         """Have calls go over this exchange; None: over none any more."""
@@ -126,7 +126,7 @@ def mqtt_tool(
     timeout_s: float = TIMEOUT_S,
     budget: int = BUDGET,
     read_only: bool = False,
-    confirm: bool = False,
+    confirm: bool | str = False,
 ) -> Callable[[Callable[..., Any]], MqttTool]:
     """Make a tool of a typed function: a call is published to `topic`, and its result is what comes back.
 
