@@ -55,8 +55,8 @@ class PacketStream:
 
     def __init__(self, rate: int, before: PacketStream | None = None) -> None:
         self.rate = rate
-        self.lost = before.lost * rate // before.rate if before is not None else 0
-        self.late = before.late if before is not None else 0
+        self.lost: int = before.lost * rate // before.rate if before is not None else 0
+        self.late: int = before.late if before is not None else 0
         self._clock = StreamClock(rate, playing=False)
         self._count = 0
         self._next: int | None = None  # the stamp that comes next

@@ -96,7 +96,7 @@ def rows(name: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "right"), [("confirmation_answers.tsv", 114), ("confirmation_answers.held_out.tsv", 60)]
+    ("name", "right"), [("confirmation_answers.tsv", 114), ("confirmation_answers.others.tsv", 60)]
 )
 def test_answers_of_real_callers_are_understood_and_none_is_taken_for_a_yes(name: str, right: int) -> None:
     found = [(expected, understand(said, asked)) for expected, asked, said in rows(name)]
