@@ -22,6 +22,7 @@ from stretto.agent.speaking import Sink, Voice
 from stretto.agent.timeline import CallRecord
 from stretto.audio.pcm import RATE, Int16
 from stretto.llm.language_model import LanguageModel
+from stretto.tools.mcp import McpServers
 from stretto.tools.runner import AnyTool
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SyncAgent:
     def __init__(
         self,
         system: str = SYSTEM,
-        tools: Sequence[Callable[..., Any] | AnyTool] = (),
+        tools: Sequence[Callable[..., Any] | AnyTool | McpServers] = (),
         *,
         model: LanguageModel | str | Path | None = None,
         recogniser: Recogniser | str | Path | None = None,

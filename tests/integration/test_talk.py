@@ -220,7 +220,9 @@ def test_a_call_over_microphone_and_speaker(
     gaps = [after - before for before, after in pairwise(heard)]
     assert len(heard) >= 12 and max(gaps) > 2, f"two utterances with the caller between them: {heard}"
     # The files.
-    assert sorted(path.name for path in out.iterdir()) == ["call.html", "call.json", "call.wav"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("call.html", "call.json", "call.wav", "tools.jsonl")
+    ]
     assert json.loads((out / "call.json").read_text()) == fields
     page = (out / "call.html").read_text(encoding="utf-8")
     assert "The agent hung up" in page and "book_table(<i>people</i> 4)" in page

@@ -228,13 +228,13 @@ def test_server_vad_without_answers_of_its_own(house):
             await talk.connection.session.update(session=session)
             shown = (await talk.until("session.updated")).session.audio.input.turn_detection
             assert (shown.type, shown.silence_duration_ms) == ("server_vad", 300)
-            await talk.say(house.spoken("Hello there."))
+            await talk.say(house.spoken("I would like to speak with somebody about my garden."))
             await talk.until("input_audio_buffer.committed")
             await asyncio.sleep(1.0)
             await talk.connection.response.create()
             done = await talk.until("response.done")
             assert len(talk.of("response.created")) == 1
-            assert "hello" in done.response.output[0].content[0].transcript.lower()
+            assert "garden" in done.response.output[0].content[0].transcript.lower()
 
     run(work())
 

@@ -89,7 +89,7 @@ def test_an_observer_watches_every_call_and_cannot_break_one(phones):
                 await phones.quiet()
 
     run(work())
-    failed, keys = ("session", "no such thing"), ("keys", "7")
+    failed, keys = ("session", "TypeError: no such thing"), ("keys", "7")
     assert told == [("twilio", "+15550100"), failed, keys, ("audiosocket", ""), failed, keys]
 
 
