@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import json
 import logging
+import secrets
 import sys
 import threading
 import time
@@ -174,6 +175,15 @@ idempotency_key_variable: contextvars.ContextVar[str] = contextvars.ContextVar("
 """The idempotency key of the call that is running."""
 session_variable: contextvars.ContextVar[str] = contextvars.ContextVar("session", default="")
 """The id of the session whose call is running: keys are unique within it."""
+_PROCESS = secrets.token_hex(4)
+
+
+def call_key() -> str:
+    """A key of the call that is running which no call of another session has, within the tool's function.
+
+    For what must act once: a device that remembers it, a database with it in a unique column.
+    """
+    return f"{session_variable.get() or _PROCESS}-{idempotency_key_variable.get() or secrets.token_hex(4)}"
 
 
 _DESCRIBED: weakref.WeakKeyDictionary[Any, dict[str, tuple[type[BaseModel], ToolSpec]]] = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from stretto.agent import Agent, SessionOptions, events
 from stretto.agent.canned import Canned
-from stretto.agent.facts import Facts
+from stretto.agent.facts import load_facts
 from stretto.agent.session import Session
 from stretto.demo.call_center.handover import summary
 from stretto.demo.call_center.keypad_menu import Action, HandOver, KeypadMenu, Say, TellHours, TellStatus
@@ -46,7 +46,7 @@ class CallCenter:
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self.shop, self.policies, self._now = shop, Path(policies), now
-        self._facts = Facts(self.policies.read_text(encoding="utf-8"))
+        self._facts = load_facts(self.policies)
         self._due: asyncio.Queue[tuple[Session, Action | None]] = asyncio.Queue(WAITING)
         self._worker: asyncio.Task[None] | None = None
 

@@ -1,7 +1,7 @@
 """The shop's database: customers, orders, refunds and what was handed over to people, in SQLite.
 
-Every change carries the key of the call that made it, in a column that is unique: a call that is made twice
-changes nothing twice, whatever broke in between.
+A refund carries the key of the call that made it, in a column that is unique: a call that is made twice pays
+nothing twice, whatever broke in between.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from stretto.agent import call_information
 from stretto.demo.call_center.shop import Order, Shop, ShopError
 from stretto.tools.spoken_number import SpokenNumberError, resolve_digits
 from stretto.tools.spoken_time import SpokenTimeError, resolve_date, say_date
-from stretto.tools.tool import Tool, ToolError, idempotency_key_variable
+from stretto.tools.tool import Tool, ToolError, call_key
 
 
 def support_tools(shop: Shop, now: Callable[[], datetime]) -> list[Tool]:
@@ -40,7 +40,7 @@ def support_tools(shop: Shop, now: Callable[[], datetime]) -> list[Tool]:
     def refund_order(order: str, reason: str) -> dict[str, Any]:
         """Refund a delivered order."""
         number = resolve_digits(order)
-        cents = shop.refund(number, reason, idempotency_key_variable.get(), now().date())
+        cents = shop.refund(number, reason, call_key(), now().date())
         return {"order": number, "refunded": dollars(cents), "to": "your card, within five working days"}
 
     readers = (my_orders, order_status)

@@ -25,6 +25,8 @@ from stretto.demo.call_center.keypad_menu import (
 )
 from stretto.demo.call_center.shop import Shop, ShopError
 from stretto.demo.call_center.support_tools import dollars, support_tools
+from stretto.llm.language_model import Call
+from stretto.tools.runner import ToolRunner
 
 TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 10, 0)
@@ -123,6 +125,17 @@ def test_tools_speak_of_what_cannot_be(shop: Shop) -> None:
     assert run(shop, "refund_order", key="a", order="4371", reason="broken")["refunded"] == "189 dollars"
     assert run(shop, "refund_order", key="a", order="4371", reason="broken")["refunded"] == "189 dollars"
     assert "already refunded" in run(shop, "refund_order", key="b", order="4371", reason="broken")
+
+
+def test_calls_of_two_sessions_may_have_the_same_id(shop: Shop) -> None:
+    (tool,) = [each for each in support_tools(shop, lambda: NOW) if each.spec.name == "refund_order"]
+    for session, order in (("call_a", "4371"), ("call_b", "7781")):
+        runner = ToolRunner([tool], session=session)
+        refund = Call("call00001", "refund_order", {"order": order, "reason": "broken"})
+        runner.allow(refund)
+        (result,) = asyncio.run(runner.run_all([refund]))
+        assert result.error is None
+    assert [number for number, _, _ in shop.refunds()] == ["4371", "7781"]
 
 
 def test_what_costs_money_is_asked_about_first(shop: Shop) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import inspect
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from string import Formatter
 from typing import Any
@@ -15,19 +14,10 @@ from pydantic_core import to_jsonable_python
 from stretto.tools.mqtt.connection import BrokerConnection
 from stretto.tools.mqtt.exchange import Exchange
 from stretto.tools.mqtt.message import NO_JSON, check_topic, parsed
-from stretto.tools.tool import (
-    BUDGET,
-    TIMEOUT_S,
-    Tool,
-    ToolError,
-    dump,
-    idempotency_key_variable,
-    session_variable,
-)
+from stretto.tools.tool import BUDGET, TIMEOUT_S, Tool, ToolError, call_key, dump
 
 GRACE_S = 1.0
 """The call itself gives up first, for it knows what to say."""
-_PROCESS = secrets.token_hex(4)
 
 
 class MqttTool(Tool):
@@ -101,7 +91,7 @@ class MqttTool(Tool):
             payload = {key: value for key, value in given.items() if key not in used}
         topic, wanted = _filled(self.topic, given), to_jsonable_python(payload, bytes_mode="base64")
         raw = payload if isinstance(payload, bytes) else _written(wanted)
-        key = f"{session_variable.get() or _PROCESS}-{idempotency_key_variable.get() or secrets.token_hex(4)}"
+        key = call_key()
         if state is None:
             return _told(await exchange.request(topic, raw, key, self._wait_s))
         return await exchange.set_state(
