@@ -26,14 +26,15 @@ def recorded(path: Path) -> np.ndarray:
         return np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, 2)
 
 
-def shift_ms(one: np.ndarray, other: np.ndarray) -> float:
-    """How much later `one` has the same sound, by its envelope in 5 ms steps; asserts that it is the same."""
-    size = min(len(one), len(other)) // 40 * 40
-    a, b = (np.abs(each[:size].astype(float)).reshape(-1, 40).mean(axis=1) for each in (one, other))
+def shift_ms(one: np.ndarray, other: np.ndarray, step_ms: int = 5, alike: float = 0.8) -> float:
+    """How much later `one` has the same sound, by its envelope in steps; asserts that it is the same."""
+    step = 8 * step_ms
+    size = min(len(one), len(other)) // step * step
+    a, b = (np.abs(each[:size].astype(float)).reshape(-1, step).mean(axis=1) for each in (one, other))
     a, b = a - a.mean(), b - b.mean()
     likeness = np.correlate(a, b, "full") / np.sqrt((a @ a) * (b @ b))
-    assert likeness.max() > 0.8, likeness.max()
-    return float((int(np.argmax(likeness)) - (len(b) - 1)) * 5)
+    assert likeness.max() > alike, likeness.max()
+    return float((int(np.argmax(likeness)) - (len(b) - 1)) * step_ms)
 
 
 @pytest.mark.timeout(200)
@@ -88,11 +89,13 @@ def test_a_bad_network_is_borne_and_the_recording_stays_in_time(phones, way, say
 
     name, stereo = run(work())
     kept = recorded(tmp_path / f"{name}.wav")
-    assert abs(shift_ms(kept[:, 1], stereo[:, 1])) < 120
+    # What is lost without a trace shifts the stream by some ten ms until it is set right: coarser steps.
+    coarse: dict[str, Any] = {"step_ms": 40, "alike": 0.6}
+    assert abs(shift_ms(kept[:, 1], stereo[:, 1], **coarse)) < 120
     half = len(stereo) // 2
     for part in (slice(0, half), slice(half, len(stereo))):  # no drift from one end to the other
         if (np.abs(stereo[part, 0].astype(int)) > 500).sum() > 800:
-            assert abs(shift_ms(kept[part, 0], stereo[part, 0])) < 120
+            assert abs(shift_ms(kept[part, 0], stereo[part, 0], **coarse)) < 120
     page = phones.server.metrics.page().decode().splitlines()
     (lost,) = [line for line in page if line.startswith("stretto_phone_lost_seconds_total")]
     assert way in lost and float(lost.split()[-1]) > 0.1
