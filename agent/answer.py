@@ -90,9 +90,14 @@ async def answer(
         outcomes = await _run(dialogue, runner, calls, result)
         if ask:
             # The model is not to know of calls that may never be made.
-            await _say(conversation, result, dialogue.want(ask, runner, canned), dialogue)
+            run, say = dialogue.want(ask, runner, canned)
+            await _run(dialogue, runner, run, result, confirmed=True)
+            if say:
+                await _say(conversation, result, say, dialogue)
             await dialogue.retell(conversation)
-            return result
+            if not run:
+                return result
+            continue
         if not calls:
             break
         for call, outcome in zip(calls, outcomes, strict=True):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from stretto.agent import confirmation, events
+from stretto.agent.agreement import agreed
 from stretto.agent.assent import Answer, understand
 from stretto.agent.call import Call
 from stretto.agent.question import asks_itself, question
@@ -62,13 +63,25 @@ class Asking:
         """See `sort`."""
         return sort(calls, self._call.confirmation, self._runner, self._record.turn)
 
-    async def ask(self, calls: Sequence[ToolCall], said: Utterance | None) -> None:
-        """Ask for calls that the model just wrote; its own words `said` count if they ask for all of it."""
-        actions = self._call.confirmation.feed(confirmation.Wanted(tuple(calls), self._record.turn))
-        own = said is not None and asks_itself(said.text, calls) and not self._call.confirmation.again
+    async def ask(self, calls: Sequence[ToolCall], said: Utterance | None) -> Next:
+        """Ask for calls that the model just wrote; its own words `said` count if they ask for all of it.
+
+        So do those before the caller's last words, if these were a plain yes (`agreement.py`): then nobody is
+        asked once more.
+        """
+        call = self._call
+        before = agreed(call.history.messages, calls, self._runner)
+        actions = call.confirmation.feed(confirmation.Wanted(tuple(calls), self._record.turn))
+        again = call.confirmation.again
+        if before and not again and call.confirmation.calls:
+            self._emit_asked(call.confirmation.calls, before)
+            call.confirmation.feed(confirmation.Asked(True))
+            return await self.answered(Answer.YES)
+        own = said is not None and asks_itself(said.text, calls) and not again
         for action in actions:
             if isinstance(action, confirmation.Ask):
                 await self._put(action.calls, said if own else None)
+        return Next()
 
     async def ask_on(self) -> None:
         """Put the open question once more, for a sound without words cut it short."""
@@ -128,11 +141,7 @@ class Asking:
         self.asked = True
         call, canned = self._call, self._call.options.canned
         text = own.text if own else question(calls, self._runner, canned, call.confirmation.again)
-        call.emit(
-            events.ConfirmationAsked(
-                at_ms=call.ms(), turn=self._record.turn, call_ids=tuple(each.id for each in calls), text=text
-            )
-        )
+        self._emit_asked(calls, text)
         said = own or await self._say(text)
         if said is None:
             self.withdraw()
@@ -149,6 +158,10 @@ class Asking:
             call.history.call(turn.turn, each.id, each.name, each.arguments, at)
             call.history.result(turn.turn, each.id, each.name, dump(why), at)
         call.edited = True
+
+    def _emit_asked(self, calls: Sequence[ToolCall], text: str) -> None:
+        names, turn = tuple(each.id for each in calls), self._record.turn
+        self._call.emit(events.ConfirmationAsked(at_ms=self._call.ms(), turn=turn, call_ids=names, text=text))
 
     def _emit_answer(self, calls: Sequence[ToolCall], answer: str) -> None:
         names, turn = tuple(each.id for each in calls), self._record.turn

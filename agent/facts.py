@@ -1,4 +1,4 @@
-"""`--facts FILE`: the tool `look_up`, which finds what a business's own text says about a question.
+"""`--facts FILE`: the tool `find_information`, which finds what a business's own text says about a question.
 
 The question may be paraphrased and misspelt, as a recogniser leaves it; nothing is learnt and nothing is
 asked of a model. Passages are ranked by BM25 over word stems, a word's near misses counting for less.
@@ -89,14 +89,15 @@ class FactsError(ValueError):
 
 
 def facts_tool(path: str | Path) -> Tool:
-    """The tool `look_up` over a text or Markdown file, which is read once. Raises `FactsError`."""
+    """The tool `find_information` over a text or Markdown file, read once. Raises `FactsError`."""
     facts = load_facts(path)
 
-    def look_up(question: str) -> str:
+    # Not look_up: the embedded model knows that as a name of searches of every kind and took it for them all.
+    def find_information(question: str) -> str:
         return facts.look_up(question)
 
-    look_up.__doc__ = facts.description()
-    return Tool(look_up, read_only=True)
+    find_information.__doc__ = facts.description()
+    return Tool(find_information, read_only=True)
 
 
 def load_facts(path: str | Path) -> Facts:

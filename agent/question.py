@@ -58,12 +58,45 @@ def filled(template: str, arguments: Mapping[str, Any]) -> str | None:
 
 
 def asks_itself(words: str, calls: Sequence[Call]) -> bool:
-    """The model's own words are the question: they end as one, and name every value of the calls."""
-    if not words.rstrip().endswith("?"):
-        return False
-    asked = set(re.findall(r"\w+", _plain(words)))
+    """The model's own words are the question: they end as one, which names every value of the calls."""
+    asked = set(re.findall(r"\w+", _plain(_asking(words, calls))))
     values = [value for call in calls for value in _leaves(call.arguments)]
     return bool(values) and all(set(re.findall(r"\w+", _plain(value))) <= asked for value in values)
+
+
+def asks_to_do(words: str, calls: Sequence[Call], tools: Confirmable) -> bool:
+    """The same for a question without the calls beside it: it names what they do, too, and nothing else."""
+    said = _asking(words, calls).lower()
+    spoken = re.findall(r"\w+", said)
+    deeds = [{_words(text).split()[0] for text in (c.name, tools.description(c.name)) if text} for c in calls]
+    named = all(any(_inflected(word, deed) for word in spoken for deed in both) for both in deeds)
+    return named and not _OTHERWISE.search(said) and asks_itself(words, calls)
+
+
+_OTHERWISE = re.compile(r"n['’]t\b|\b(?:not|cannot|never|no|nor|or|instead|without|unless|else)\b")
+_CHECKS = frozenset(
+    """is that this it correct right ok okay fine good so shall should can may i do does you want me to go
+    ahead with sound work for would be like please confirm could and then proceed now alright yes""".split()
+)
+"""A last sentence of these words alone is about the one before it ("Is that correct?")."""
+
+
+def _asking(words: str, calls: Sequence[Call]) -> str:
+    """The sentences of some words that are a question at their end; "" where they end as none."""
+    sentences = re.split(r"(?<=[.!?])\s+", words.strip())
+    if not sentences[-1].endswith("?"):
+        return ""
+    deeds = {_words(call.name).split()[0] for call in calls}
+    mere = all(
+        word in _CHECKS or any(_inflected(word, deed) for deed in deeds)
+        for word in re.findall(r"\w+", sentences[-1].lower())
+    )
+    return " ".join(sentences[-2:] if mere else sentences[-1:])
+
+
+def _inflected(word: str, verb: str) -> bool:
+    """ "booking", "booked" of "book"; "moved" of "move"."""
+    return len(verb) > 2 and word.startswith(verb) and len(word) - len(verb) <= 4
 
 
 def _values(arguments: Mapping[str, Any]) -> Iterator[str]:

@@ -310,7 +310,7 @@ class Reply:
             calls, ask = self.asking.sort(calls)
             utterance = await self._perform(draft, calls, fillers, bool(ask))
             if ask and not self._saying.interrupted and not self._stopped(utterance):
-                await self.asking.ask(ask, utterance)
+                await self._go_on(await self.asking.ask(ask, utterance))
                 return
             if any(self._runner.hands_over(call.name) for call in calls):
                 return

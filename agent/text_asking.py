@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stretto.agent import confirmation
+from stretto.agent.agreement import agreed
 from stretto.agent.asking import DECLINED, UNCLEAR
-from stretto.agent.assent import understand
+from stretto.agent.assent import Answer, understand
 from stretto.agent.canned import Canned
 from stretto.agent.confirmation import Confirmation
 from stretto.agent.history import History, told
@@ -74,12 +75,23 @@ class TextDialogue:
                     pass
         return run, say, goes_on
 
-    def want(self, calls: Sequence[Call], runner: ToolRunner, canned: Canned) -> str:
-        """The question for calls that the model just wrote; "" if there is none."""
+    def want(
+        self, calls: Sequence[Call], runner: ToolRunner, canned: Canned
+    ) -> tuple[tuple[Call, ...], str]:
+        """Of calls that the model just wrote those that the caller has said yes to; the question, or ""."""
+        before = agreed(self.history.messages, calls, runner)
+        run: tuple[Call, ...] = ()
         for action in self.confirmation.feed(confirmation.Wanted(tuple(calls), self.turn)):
-            if isinstance(action, confirmation.Ask):
-                return self.ask(action.calls, runner, canned, action.again)
-        return ""
+            if not isinstance(action, confirmation.Ask):
+                continue
+            if not before or action.again:
+                return (), self.ask(action.calls, runner, canned, action.again)
+            run = action.calls
+            self.confirmation.feed(confirmation.Asked(True))
+            self.confirmation.feed(confirmation.Answered(Answer.YES), self.turn)
+            for each in run:
+                runner.allow(each)
+        return run, ""
 
     def ask(self, calls: Sequence[Call], runner: ToolRunner, canned: Canned, again: bool) -> str:
         """The question; what is written is read to its end."""

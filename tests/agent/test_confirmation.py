@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stretto.agent import confirmation as c
+from stretto.agent.agreement import agreed
 from stretto.agent.assent import Answer, understand
 from stretto.agent.canned import Canned
 from stretto.agent.question import action, asks_itself, question
@@ -164,6 +165,97 @@ def test_the_models_words_are_the_question_only_with_every_value() -> None:
     assert asks_itself("So a table for two on friday, right?", wanted)
     assert not asks_itself("Shall I book it?", wanted)
     assert not asks_itself("A table for two on Friday.", wanted)
+
+
+def test_a_question_is_what_the_words_end_with() -> None:
+    wanted = [Call("c0", "book", {"day": "Friday", "people": 2})]
+    assert asks_itself("A table for two on Friday. Shall I book it?", wanted)
+    assert not asks_itself("A table for two on Friday costs nothing. Anything else?", wanted)
+
+
+QUESTION = "You want to cancel order 5128. Is that correct?"
+
+
+def said(*words: str, heard: bool = True) -> list[dict[str, object]]:
+    """Messages by turns, of which the caller's is the last."""
+    roles = ["assistant", "user"] * len(words)
+    messages: list[dict[str, object]] = [
+        {"role": role, "content": text} for role, text in zip(roles[len(words) % 2 :], words, strict=False)
+    ]
+    if not heard:
+        messages[-2]["said"] = f"{messages[-2]['content']} Or so."
+    return messages
+
+
+@pytest.fixture
+def cancelling() -> ToolRunner:
+    @tool(confirm=True)
+    def cancel_order(order: str) -> str:
+        """Take back an order."""
+        return "done"
+
+    @tool(confirm=True)
+    def change_order(order: str) -> str:
+        """Change an order."""
+        return "done"
+
+    return ToolRunner([cancel_order, change_order])
+
+
+CANCEL = [Call("c0", "cancel_order", {"order": "5128"})]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (QUESTION, "Yes, please."),
+        ("Hello.", "cancel 5128", "Shall I cancel order 5128?", "go ahead"),
+        ("Your order 5128 will be cancelled. Okay?", "okay"),
+        ("It has not left us. Shall I take back order 5128?", "yes"),
+    ],
+)
+def test_a_yes_to_the_models_own_question_is_a_yes_to_the_call(
+    words: tuple[str, ...], cancelling: ToolRunner
+) -> None:
+    assert agreed(said(*words), CANCEL, cancelling) == words[-2]
+    beside = {"role": "assistant", "content": "One moment."}
+    assert agreed([*said(*words), beside], CANCEL, cancelling) == words[-2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("You want to cancel order 5128.", "yes"),  # no question
+        ("Is order 5128 the right one?", "yes"),  # of no deed
+        ("Shall I cancel order 5129?", "yes"),  # of another one
+        ("Shall I change order 5128?", "yes"),  # of another deed
+        ("Shall I cancel or change order 5128?", "yes"),  # of two
+        ("Shall I leave order 5128 as it is and not cancel it?", "yes"),
+        ("You don't want to cancel order 5128. Is that correct?", "yes"),
+        ("To cancel order 5128 costs nothing. Anything else?", "yes"),
+        (QUESTION, "yes but the other one"),
+        (QUESTION, "no"),
+        (QUESTION, "hmm"),
+        (QUESTION, "yes", "It is done.", "great"),
+        ("cancel order 5128",),
+    ],
+)
+def test_what_is_no_yes_to_the_call(words: tuple[str, ...], cancelling: ToolRunner) -> None:
+    assert agreed(said(*words), CANCEL, cancelling) == ""
+
+
+def test_nothing_may_have_come_between_question_and_call(cancelling: ToolRunner) -> None:
+    assert agreed(said(QUESTION, "yes", heard=False), CANCEL, cancelling) == ""
+    ran = [
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c9"}]},
+        {"role": "tool", "content": "{}"},
+    ]
+    assert agreed([*said(QUESTION, "yes"), *ran], CANCEL, cancelling) == ""
+    anew = {"role": "assistant", "content": "Really cancel order 5128?"}
+    assert agreed([*said(QUESTION, "yes"), anew], CANCEL, cancelling) == ""
+    assert agreed([], CANCEL, cancelling) == ""
+    two = [*CANCEL, Call("c1", "change_order", {"order": "5128"})]
+    assert agreed(said(QUESTION, "yes"), two, cancelling) == ""  # the other deed was not asked for
 
 
 def test_a_wording_without_the_action_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""`look_up`: questions as callers ask them and recognisers spell them, against a business's own text."""
+"""Questions as callers ask them and recognisers spell them, against a business's own text."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_the_tool(tmp_path: Path) -> None:
     file = tmp_path / "facts.md"
     file.write_text(HOTEL, encoding="utf-8")
     tool = facts_tool(file)
-    assert tool.spec.name == "look_up" and tool.read_only
+    assert tool.spec.name == "find_information" and tool.read_only
     assert tool.spec.parameters["required"] == ["question"]
     assert tool.spec.description.startswith("Look up facts about the business: ")
     assert "Opening hours" in tool.spec.description and len(tool.spec.description) < 180

@@ -92,6 +92,37 @@ def test_a_yes_runs_the_call_once_and_nothing_before_it(cast):
     assert stage.tasks_left == []
 
 
+def test_a_yes_to_the_models_own_question_is_enough(cast):
+    booking = Booking()
+    own = "So you want to book a table for two on Friday. Is that right?"
+    stage = cast.Stage(
+        answer(cast, "yes please"), [own, wants(cast), "It is booked."], tools=[booking.tool], until=14.0
+    )
+    record = stage.run()
+    assert booking.made == [("friday", 2)] and booking.keys == ["c0"]
+    assert agent_said(record) == [own, "It is booked."]
+    assert results(record) == [{"confirmed": True, "booked": "friday"}]
+    told = [(e.text, e.turn) for e in stage.of(events.ConfirmationAsked)]
+    assert told == [(own, 2)] and [e.answer for e in stage.of(events.ConfirmationAnswered)] == ["yes"]
+    assert stage.tasks_left == []
+
+
+def test_a_yes_to_a_question_that_was_cut_short_is_not_enough(cast):
+    booking = Booking()
+    own = (
+        "Thank you, I have looked and there is still room for all of you on that day. "
+        "So you want to book a table for two on Friday. Is that right?"
+    )
+    said = [
+        cast.Says(1.0, 2.0, "book a table for two on friday"),
+        cast.Says(5.0, 6.0, "yes please"),
+    ]
+    stage = cast.Stage(said, [own, wants(cast)], tools=[booking.tool], until=11.0)
+    record = stage.run()
+    assert any("said" in m for m in record.messages)  # the caller cut in
+    assert booking.made == [] and stage.of(events.ConfirmationAsked)[-1].text == QUESTION
+
+
 def test_a_no_runs_nothing_and_the_model_knows(cast):
     booking = Booking()
     stage = cast.Stage(

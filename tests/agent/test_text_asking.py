@@ -79,3 +79,16 @@ def test_a_second_yes_runs_nothing_more(cast: Any, again: str) -> None:
 def test_the_same_call_written_again_at_once_is_not_run_again(cast: Any) -> None:
     texts, made, _, _ = dialogue(cast, [wants(), wants(2, "c7"), "Booked."], "book it", "yes")
     assert made == [2] and texts[-1] == "Booked."
+
+
+def test_who_said_yes_to_the_models_own_question_is_not_asked_again(cast: Any) -> None:
+    own = Draft("Shall I book a table for 2?")
+    texts, made, _, results = dialogue(cast, [own, wants(), "Booked."], "a table for two", "yes please")
+    assert (texts, made) == (["Shall I book a table for 2?", "Booked."], [2])
+    assert results == [{"confirmed": True, "booked": 2}]
+    # A call for something else is asked for, and so is the same once more.
+    texts, made, _, _ = dialogue(cast, [own, wants(3)], "a table for two", "yes please")
+    assert (texts[-1], made) == ("Shall I book a table: people 3?", [])
+    drafts = [own, wants(), "Booked.", own, wants(2, "c1")]
+    texts, made, _, _ = dialogue(cast, drafts, "a table for two", "yes", "one more", "yes")
+    assert made == [2] and texts[-1].endswith("?") and "done that already" in texts[-1]

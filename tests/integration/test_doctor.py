@@ -202,7 +202,7 @@ def test_facts_and_tools_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ("code", "told"),
     [
         ("@tool\ndef hang_up() -> str:\n    return ''\n", "hang_up is built in"),
-        ("@tool\ndef look_up(words: str) -> str:\n    return ''\n", "two tools are called look_up"),
+        ("@tool\ndef find_information(words: str) -> str:\n    return ''\n", "two tools are called find_"),
         ("@tool\ndef seat(people: Annotated[int, Field(ge=5, le=3)]) -> str:\n    return ''\n", "at least 5"),
     ],
 )
