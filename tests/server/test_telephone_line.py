@@ -26,7 +26,7 @@ def recorded(path: Path) -> np.ndarray:
         return np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, 2)
 
 
-def shift_ms(one: np.ndarray, other: np.ndarray, step_ms: int = 5, alike: float = 0.8) -> float:
+def shift_ms(one: np.ndarray, other: np.ndarray, step_ms: int = 20, alike: float = 0.7) -> float:
     """How much later `one` has the same sound, by its envelope in steps; asserts that it is the same."""
     step = 8 * step_ms
     size = min(len(one), len(other)) // step * step
