@@ -240,7 +240,7 @@ class Agent:
         from stretto.agent.realtime.connection import Service
         from stretto.agent.realtime.wire_voice import WireVoice
         from stretto.agent.server.opening import server_for
-        from stretto.agent.settings import ServeSettings
+        from stretto.agent.server.serve_settings import ServeSettings
 
         asked = {"host": host, "port": port, "keys": list(keys), **options}
         settings = ServeSettings.model_validate(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ def page() -> str:
 
 _HEAD = f"""# Configuration
 
-*Made from the types in `agent/settings.py`: `python -m stretto.agent.settings > agent/CONFIGURATION.md`.*
+*Made from the types in `agent/settings.py`: `python -m stretto.agent.reference > agent/CONFIGURATION.md`.*
 
 What is typed counts first: flags, then environment variables, then the file, then the defaults below. The
 file is the one that `--config` names, else `stretto.toml` in the folder you stand in, if there is one:
@@ -98,3 +99,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 def _default(value: Any) -> str:
     return "none" if value is None or value in ([], {}) else f"`{json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

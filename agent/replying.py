@@ -17,7 +17,7 @@ from stretto.agent.saying import LONGEST_WAIT_S, Saying
 from stretto.agent.speaking import Mouth, Utterance
 from stretto.agent.speculation import Key
 from stretto.agent.timeline import TurnRecord
-from stretto.agent.tool_calls import call_tools, hand_over, take_results
+from stretto.agent.tool_rounds import ToolRounds
 from stretto.llm.language_model import Call as ToolCall
 from stretto.llm.language_model import Draft, Prioritised, TurnSignal
 from stretto.tools.runner import ToolRunner
@@ -67,6 +67,7 @@ class Reply:
         self._owner = owner
         self._saying = Saying(call, mouth, record, self.number)
         self.asking = Asking(call, runner, record, self._saying.canned)
+        self._tools = ToolRounds(call, runner, record, self.number, self._saying.cover)
         self._committed = asyncio.Event()
         self.sealed = False
         """Tools ran: the turn cannot be reopened."""
@@ -263,7 +264,7 @@ class Reply:
             self._seal()
             self._call.edited = True  # the call stands behind the yes, not where the model wrote it
             async with asyncio.TaskGroup() as fillers:
-                await self._make_calls(after.run, fillers, words=False, confirmed=True)
+                await self._tools.make(after.run, fillers, words=False, confirmed=True)
                 self.unanswered = True
                 handed = any(self._runner.hands_over(each.name) for each in after.run)
                 if handed or self._saying.interrupted:
@@ -382,7 +383,7 @@ class Reply:
                 self._seal()
                 await self._commit(draft, None)
                 self._call.edited |= asks
-                await self._make_calls(calls, fillers, words=said is not None)
+                await self._tools.make(calls, fillers, words=said is not None)
         heard = None
         if said is not None:
             self._saying.note(said)
@@ -397,33 +398,3 @@ class Reply:
         with self._call.reporting("model", self.record):
             async with self._call.thinking():
                 await self._call.conversation.commit(draft, heard)
-
-    # ------------------------------------------------------------------ tools
-
-    async def _make_calls(
-        self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup, words: bool, confirmed: bool = False
-    ) -> None:
-        """Hand over what somebody else runs; run the rest."""
-        handed = [each for each in calls if self._runner.hands_over(each.name)]
-        own = [each for each in calls if each not in handed]
-        call, turn = self._call, self.record
-        names = tuple(each.id for each in calls)
-        call.emit(
-            events.ToolRound(at_ms=call.ms(), turn=turn.turn, call_ids=names, words=words, goes_on=bool(own))
-        )
-        hand_over(call, turn, self.number, handed)
-        if own:
-            await self._run_tools(own, None if words else fillers, confirmed)
-
-    async def _run_tools(
-        self, calls: Sequence[ToolCall], fillers: asyncio.TaskGroup | None, confirmed: bool
-    ) -> None:
-        """Run all at once; a long silence is covered. Then the model knows what came of them."""
-        finished = asyncio.Event()
-        if fillers is not None:
-            fillers.create_task(self._saying.cover(finished))
-        try:
-            results = await call_tools(self._call, self._runner, self.record, calls)
-        finally:
-            finished.set()
-        await take_results(self._call, self.record, calls, results, confirmed)

@@ -26,8 +26,8 @@ from stretto.agent.mqtt_link import link_of, observed, within
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire_voice import WireVoice
 from stretto.agent.server.opening import server_for
+from stretto.agent.server.serve_settings import ServeSettings
 from stretto.agent.server.server import Server
-from stretto.agent.settings import ServeSettings
 from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
 from stretto.agent.ways_in.warm_up import warm_up
 from stretto.audio.synthesise import Synthesiser, find_voice

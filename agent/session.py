@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,28 +19,22 @@ from stretto.agent.call import Call, EventStream, SessionOptions
 from stretto.agent.caller_id import CallInformation
 from stretto.agent.events import Event
 from stretto.agent.floor import GRACE_S, Floor
-from stretto.agent.hearing import FRAME_S, Hearing, Recogniser, VoiceActivity
+from stretto.agent.hearing import Hearing, Recogniser, VoiceActivity
 from stretto.agent.history import History
 from stretto.agent.keypad import check_key
-from stretto.agent.line import FrameLine
-from stretto.agent.patience import Patience, Prompt
+from stretto.agent.listening import Listening
 from stretto.agent.prefill import Prefill
 from stretto.agent.speaking import Outlet, Sink, Utterance, Voice
 from stretto.agent.speculation import Speculation
 from stretto.agent.timeline import CallRecord
 from stretto.agent.tool_calls import take_result
 from stretto.audio.pcm import Frame
-from stretto.audio.vad import VAD, SpeechEnded, SpeechStarted, VADOptions
+from stretto.audio.vad import VAD, VADOptions
 from stretto.llm.language_model import Conversation, LanguageModel, ToolSpec
 from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool, ToolRunner
 
 __all__ = ["Session", "SessionOptions"]
-
-LONGEST_TURN = 6000
-"""Frames (2 min) of a turn whose end is told; the oldest are dropped."""
-STALL_S = 0.3
-"""Without a frame for so long, time is taken from the clock and the caller counts as silent."""
 
 
 class Session:
@@ -95,13 +88,11 @@ class Session:
         )
         runner = ToolRunner(self._tools, journal=journal, session=self.id)
         self._floor = Floor(self._call, self._hearing, synthesiser, sink, runner, outlet)
-        self._line = FrameLine()
-        self._manual: deque[Frame] | None = None
         self._prefill = Prefill(self._call, self._floor)
+        self._listening = Listening(self._call, self._floor, self._hearing, self._prefill)
         self._running = False
         self._picked_up = asyncio.Event()
         self._finished = asyncio.Event()
-        self._frame_at = 0.0
 
     # ------------------------------------------------------------------ from outside
 
@@ -122,10 +113,8 @@ class Session:
 
     def hear(self, frame: Frame) -> None:
         """The caller's next 20 ms. Ignored before the pick-up; if the session lags, old ones are dropped."""
-        if self._running and not self._line.put(frame):
-            self.record.frames_dropped = count = self._line.dropped
-            if count % 50 == 1:
-                self._call.emit(events.FramesDropped(at_ms=self._call.ms(), count=count))
+        if self._running:
+            self._listening.take(frame)
 
     def events(self) -> AsyncIterator[Event]:
         """Everything from now on, in order, until the call is over; several may read."""
@@ -172,7 +161,7 @@ class Session:
     @property
     def backlog(self) -> int:
         """Frames of the caller's that wait; from `FRAMES_WAITING` on the oldest are lost."""
-        return self._line.waiting
+        return self._listening.waiting
 
     def say(self, text: str) -> None:
         """Have the agent say these words; they count as canned. Does nothing when the call is over."""
@@ -244,26 +233,11 @@ class Session:
 
         Raises TimeoutError where the audio before it cannot be worked off.
         """
-        async with asyncio.timeout(self.options.recogniser_timeout_s + self.options.longest_call_s):
-            while self._line.waiting or (self._manual and self._floor.undecided):  # noqa: ASYNC110
-                await asyncio.sleep(FRAME_S)
-        if self._manual is None:
-            open_turn = self._floor.caller_speaking or self._floor.undecided
-            self._floor.over()
-            return open_turn
-        frames = list(self._manual)
-        self._manual.clear()
-        if frames:
-            self._floor.spoken(frames)
-        return bool(frames)
+        return await self._listening.end_turn()
 
     def clear(self) -> None:
         """Forget the caller's audio that is in no committed turn."""
-        self._line.clear()
-        if self._manual is not None:
-            self._manual.clear()
-        else:
-            self._floor.discard()
+        self._listening.clear()
 
     async def update(
         self,
@@ -302,12 +276,11 @@ class Session:
         self.options = self._call.options = options
         self._floor.lead(turns)
         if self._running:
-            self._patience = Patience(patience, self._call.started)
+            self._listening.wait(patience)
         if vad is not None:
             self._hearing.use(VAD(vad), vad.prefix_padding_ms)
-        if manual is not None and manual != (self._manual is not None):
-            self.clear()
-            self._manual = deque(maxlen=LONGEST_TURN) if manual else None
+        if manual is not None:
+            self._listening.lead(manual)
 
     def _opened(self, options: SessionOptions, tools: Sequence[AnyTool]) -> Conversation:
         return open_conversation(
@@ -325,8 +298,8 @@ class Session:
             )
             with call.reporting("synthesiser"):
                 await self._floor.mouth.record(greeting)
-            call.started = self._floor.now = self._frame_at = call.clock()
-            self._patience = Patience(self.options.patience(), call.started)
+            call.started = call.clock()
+            self._listening.begin()
             call.history.system(self.options.system)
             for observer in self.options.observers:
                 with call.reporting("session"):
@@ -338,7 +311,7 @@ class Session:
                 self._floor.tasks = tasks
                 owned = [
                     tasks.create_task(work())
-                    for work in (self._speak, self._listen, self._prefill.run, self._rehearse)
+                    for work in (self._speak, self._listening.run, self._prefill.run, self._rehearse)
                 ]
                 if greeting:
                     self._floor.say(greeting)
@@ -379,64 +352,3 @@ class Session:
         with self._call.reporting("synthesiser"):
             for text in self.options.canned.all():
                 await self._floor.mouth.record(text)
-
-    async def _listen(self) -> None:
-        while not self._call.over.is_set():
-            frame = await self._line.next(STALL_S)
-            with self._call.reporting("session"):
-                if frame is None:
-                    self._stalled()
-                else:
-                    self._frame(frame)
-                self._time_passed()
-
-    # ------------------------------------------------------------------ time and audio
-
-    def _frame(self, frame: Frame) -> None:
-        self._frame_at = self._call.clock()
-        self._floor.now = frame.at + FRAME_S
-        if self._manual is not None:
-            self._manual.append(frame)
-            return
-        for event in self._hearing.detect(frame):
-            if isinstance(event, SpeechStarted):
-                self._prefill.begin()
-            self._floor.caller(event)
-        try:
-            partials = self._hearing.feed(frame)
-        except Exception as error:
-            self._call.fail("recogniser", error)
-            return
-        for partial in partials:
-            self._prefill.heard(partial)
-            self._call.emit(
-                events.CallerPartial(
-                    at_ms=self._call.ms(),
-                    turn=self._floor.turn_number,
-                    stable=partial.stable,
-                    tentative=partial.tentative,
-                )
-            )
-
-    def _stalled(self) -> None:
-        """No frame came: the line is silent, or gone."""
-        clock = self._call.clock()
-        if clock - self._frame_at > self.options.caller_gone_s:
-            self._call.end("caller")
-        if self._floor.caller_speaking:
-            self._hearing.lost()
-            self._floor.caller(SpeechEnded(self._floor.now))
-        self._floor.now = max(self._floor.now, clock - STALL_S)
-
-    def _time_passed(self) -> None:
-        self._floor.time_passed()
-        canned = self.options.canned
-        match self._patience.feed(self._floor.busy, self._floor.turn_number, self._call.clock()):
-            case Prompt.STILL_THERE:
-                self._call.emit(events.CallerSilent(at_ms=self._call.ms()))
-                if not self._floor.ask_again():
-                    self._floor.say(canned.still_there)
-            case Prompt.GOODBYE as prompt:
-                self._floor.say(canned.goodbye, ends=prompt.value)
-            case Prompt.TOO_LONG as prompt:
-                self._floor.close(canned.too_long, ends=prompt.value)

@@ -10,9 +10,9 @@ from stretto.agent.realtime.connection import Service
 from stretto.agent.server.audiosocket_door import AudioSocketDoor
 from stretto.agent.server.doors import Doors
 from stretto.agent.server.metrics import Metrics
+from stretto.agent.server.serve_settings import ServeSettings
 from stretto.agent.server.server import Limits, Server
 from stretto.agent.server.twilio_door import TwilioDoor
-from stretto.agent.settings import ServeSettings
 
 
 class ServeOptions(TypedDict, total=False):

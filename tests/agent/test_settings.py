@@ -34,7 +34,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_page_of_reference_is_that_of_the_types() -> None:
     committed = (ROOT / "agent" / "CONFIGURATION.md").read_text(encoding="utf-8")
-    assert committed == page(), "run: python -m stretto.agent.settings > agent/CONFIGURATION.md"
+    assert committed == page(), "run: python -m stretto.agent.reference > agent/CONFIGURATION.md"
 
 
 def test_every_key_is_described_and_stands_on_the_page() -> None:

@@ -24,8 +24,8 @@ from stretto.agent.cli import UsageError
 from stretto.agent.server.audiosocket_door import AudioSocketDoor
 from stretto.agent.server.doors import Doors, Refused
 from stretto.agent.server.opening import server_for
+from stretto.agent.server.serve_settings import ServeSettings
 from stretto.agent.server.twilio_door import TwilioDoor, signature
-from stretto.agent.settings import ServeSettings
 from stretto.agent.ways_in.audiosocket import HANG_UP, UUID, SocketFrame, read_frame
 from stretto.demo.phone import twilio_phone
 from stretto.llm.language_model import Call
