@@ -12,27 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stretto.agent.brain import (
-    add_model_flags,
-    add_tool_flags,
-    check_tools,
-    load_model,
-    load_tool_set,
-    with_mcp,
-)
 from stretto.agent.call_page.page import about_record, write_page
 from stretto.agent.call_page.turn_view import RecordedCall
+from stretto.agent.call_parts import add_part_flags, open_parts
 from stretto.agent.cli import UsageError, print_result
-from stretto.agent.config import settings_of
 from stretto.agent.events import Event
-from stretto.agent.mqtt_link import link_of, observed, within
+from stretto.agent.mqtt_link import within
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.recording import is_silent, play_recording
-from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
+from stretto.agent.ways_in.speech import Speech
 from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.audio.pcm import AudioFileError, Int16, read_audio
-from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool
@@ -52,9 +43,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="FILE",
         help="write both sides: WAV, caller left, agent right; beside it a page (.html) to look at the call",
     )
-    add_tool_flags(parser)
-    add_model_flags(parser)
-    add_speech_flags(parser)
+    add_part_flags(parser)
     parser.set_defaults(run=run_call)
 
 
@@ -65,21 +54,14 @@ def run_call(args: argparse.Namespace) -> int:
         raise UsageError(f"{Path(args.record).parent} is no folder: create it first, or change --record")
     if args.record and Path(args.record).suffix.lower() == ".html":
         raise UsageError(f"{args.record} would be the page's: give --record the name of a WAV file")
-    limit_threads()
     with contextlib.ExitStack() as stack:
-        model = load_model(args)
-        stack.callback(model.close)
-        chosen = load_tool_set(args)
-        check_tools(model, chosen.tools)
-        settings = settings_of(args)
-        link = link_of(settings.mqtt, chosen.tools)
-        chosen = with_mcp(args, model, chosen, stack)
-        options = observed(settings.session_options(chosen.system, chosen.canned, RATE_OUT), link)
-        speech = load_speech(args)
-        stack.callback(speech.close)
+        parts = open_parts(args, stack)
         console = Console(file=sys.stderr if args.json else sys.stdout, highlight=False, quiet=args.quiet)
-        call = recorded_call(model, speech, pcm, chosen.tools, options, chosen.bias, args.record, console)
-        fields = asyncio.run(within(link, call))
+        call = recorded_call(
+            parts.model, parts.speech, pcm, parts.chosen.tools, parts.options(RATE_OUT), parts.chosen.bias,
+            args.record, console,
+        )  # fmt: skip
+        fields = asyncio.run(within(parts.link, call))
     print_result(args, fields)
     return 1 if fields["ended"] in ("line", "cancelled") else 0
 

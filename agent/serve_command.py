@@ -12,26 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from stretto.agent.brain import (
-    add_model_flags,
-    add_tool_flags,
-    check_tools,
-    load_model,
-    load_tool_set,
-    with_mcp,
-)
+from stretto.agent.call_parts import add_part_flags, open_parts
 from stretto.agent.cli import UsageError, folder
 from stretto.agent.config import settings_of
-from stretto.agent.mqtt_link import link_of, observed, within
+from stretto.agent.mqtt_link import within
 from stretto.agent.realtime.connection import Service
 from stretto.agent.realtime.wire_voice import WireVoice
 from stretto.agent.server.opening import server_for
 from stretto.agent.server.serve_settings import ServeSettings
 from stretto.agent.server.server import Server
-from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
+from stretto.agent.ways_in.speech import Speech
 from stretto.agent.ways_in.warm_up import warm_up
 from stretto.audio.synthesise import Synthesiser, find_voice
-from stretto.audio.threads import limit_threads
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,9 +42,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--audiosocket", metavar="HOST:PORT", help="take calls of Asterisk's AudioSocket there, too"
     )
-    add_tool_flags(parser)
-    add_model_flags(parser)
-    add_speech_flags(parser)
+    add_part_flags(parser)
     parser.set_defaults(run=run_serve)
 
 
@@ -67,24 +57,17 @@ def run_serve(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     if serving.record is not None:
         folder(serving.record, "--record")
-    limit_threads()
     console = Console(file=sys.stderr, highlight=False, quiet=args.quiet)
     with contextlib.ExitStack() as stack:
-        model = load_model(args)
-        stack.callback(model.close)
-        chosen = load_tool_set(args)
-        check_tools(model, chosen.tools)
-        chosen = with_mcp(args, model, chosen, stack)
-        speech = load_speech(args)
-        stack.callback(speech.close)
+        parts = open_parts(args, stack)
+        chosen, speech = parts.chosen, parts.speech
         console.print("[dim]warming up[/dim]")
-        asyncio.run(warm_up(model, speech, chosen.system, chosen.tools, args.effort))
-        link = link_of(settings.mqtt, chosen.tools)
+        asyncio.run(warm_up(parts.model, speech, chosen.system, chosen.tools, args.effort))
         service = Service(
-            model=model,
+            model=parts.model,
             recogniser=speech.recogniser,
             voice=_voices(speech, args.voice, stack),
-            options=observed(settings.session_options(chosen.system, chosen.canned), link),
+            options=parts.options(),
             tools=chosen.tools,
             keep_tools=bool(args.tools or args.facts or settings.mcp),
             bias=chosen.bias,
@@ -93,7 +76,7 @@ def run_serve(args: argparse.Namespace) -> int:
             record=serving.record,
         )
         served = serve(server_for(service, serving), serving.host, serving.port, args.json, console)
-        asyncio.run(within(link, served))
+        asyncio.run(within(parts.link, served))
     return 0
 
 

@@ -16,25 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stretto.agent.brain import (
-    add_model_flags,
-    add_tool_flags,
-    check_tools,
-    load_model,
-    load_tool_set,
-    with_mcp,
-)
 from stretto.agent.call_page.page import about_record, write_page
 from stretto.agent.call_page.turn_view import RecordedCall
+from stretto.agent.call_parts import add_part_flags, open_parts
 from stretto.agent.cli import UsageError, folder, print_result
-from stretto.agent.config import settings_of
 from stretto.agent.events import Event
-from stretto.agent.mqtt_link import link_of, observed, within
+from stretto.agent.mqtt_link import within
 from stretto.agent.session import Session, SessionOptions
 from stretto.agent.ways_in.live import LiveCall
 from stretto.agent.ways_in.microphone import MicrophoneCall
 from stretto.agent.ways_in.push_to_talk import PushToTalk, check_keys, space_bar
-from stretto.agent.ways_in.speech import Speech, add_speech_flags, load_speech
+from stretto.agent.ways_in.speech import Speech
 from stretto.agent.ways_in.stereo import RATE_OUT, StereoRecorder
 from stretto.agent.ways_in.talk_view import TalkView
 from stretto.agent.ways_in.warm_up import warm_up
@@ -42,7 +34,6 @@ from stretto.audio.devices import DeviceError, devices, find
 from stretto.audio.echo import EchoCanceller
 from stretto.audio.pcm import RATE, write_wav
 from stretto.audio.streams import LATENCY_S, Latency, Microphone, Speaker
-from stretto.audio.threads import limit_threads
 from stretto.llm.language_model import LanguageModel
 from stretto.tools.journal import Journal
 from stretto.tools.runner import AnyTool
@@ -87,9 +78,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--out", metavar="DIR", help="folder for the files (default: one in talk/, named by date and time)"
     )
     parser.add_argument("--no-record", action="store_true", help="keep nothing of the call")
-    add_tool_flags(parser)
-    add_model_flags(parser)
-    add_speech_flags(parser)
+    add_part_flags(parser)
     parser.set_defaults(run=run_talk)
 
 
@@ -119,24 +108,15 @@ def run_talk(args: argparse.Namespace) -> int:
         not args.no_echo_cancelling,
         args.push_to_talk,
     )
-    limit_threads()
     with contextlib.ExitStack() as stack:
-        model = load_model(args)
-        stack.callback(model.close)
-        chosen = load_tool_set(args)
-        check_tools(model, chosen.tools)
-        configured = settings_of(args)
-        link = link_of(configured.mqtt, chosen.tools)
-        chosen = with_mcp(args, model, chosen, stack)
-        options = observed(configured.session_options(chosen.system, chosen.canned, RATE_OUT), link)
-        speech = load_speech(args)
-        stack.callback(speech.close)
+        parts = open_parts(args, stack)
+        model, speech, chosen, options = parts.model, parts.speech, parts.chosen, parts.options(RATE_OUT)
         console.print("[dim]warming up[/dim]")
         asyncio.run(warm_up(model, speech, options.system, chosen.tools, options.effort))
         view = view_for(args, console)
         try:
             call = talk(model, speech, chosen.tools, options, chosen.bias, settings, view)
-            fields = asyncio.run(within(link, call))
+            fields = asyncio.run(within(parts.link, call))
         except DeviceError as error:
             raise UsageError(str(error)) from error
     kept = "" if settings.out is None else f"; what there is lies in {settings.out}"

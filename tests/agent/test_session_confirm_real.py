@@ -7,33 +7,15 @@ import time
 
 import numpy as np
 import pytest
-import soxr
 from stretto.agent import events
 from stretto.agent.call import SessionOptions
 from stretto.agent.session import Session
 from stretto.audio.pcm import FRAME, RATE, Frame
-from stretto.audio.recognise import Recogniser
-from stretto.audio.synthesise import Synthesiser
 from stretto.tools.tool import tool
 
 
-@pytest.fixture(scope="module")
-def speech():
-    recogniser, synthesiser = Recogniser(), Synthesiser()
-    caller = Synthesiser(speed=1.05, pitch=1.1, deterministic=True)
-    yield recogniser, synthesiser, caller
-    for part in (recogniser, synthesiser, caller):
-        part.close()
-
-
-def said(caller, text):
-    words = np.concatenate([chunk.pcm for chunk in caller.synthesise(text)])
-    return soxr.resample(words, caller.rate, RATE).astype(np.int16)
-
-
 @pytest.mark.parametrize(("reply", "made"), [("Yes, please go ahead.", [2]), ("No, thank you.", [])])
-def test_a_spoken_answer_decides(cast, speech, reply, made):
-    recogniser, synthesiser, caller = speech
+def test_a_spoken_answer_decides(cast, ears, throat, says, reply, made):
     booked = []
 
     @tool(confirm=True)
@@ -46,15 +28,15 @@ def test_a_spoken_answer_decides(cast, speech, reply, made):
 
     async def call():
         session = Session(
-            recogniser=recogniser,
-            synthesiser=synthesiser,
+            recogniser=ears,
+            synthesiser=throat,
             model=model,
             sink=lambda frame, at: None,
             tools=[book],
             options=SessionOptions(greeting="Hello.", use_p_end=False),
         )
-        line = [said(caller, "I would like a table for two on Friday.")]
-        line_two = said(caller, reply)
+        line = [says("I would like a table for two on Friday.", RATE, 0.0)]
+        line_two = says(reply, RATE, 0.0)
         asked, ended = False, asyncio.Event()
 
         def happened(event):

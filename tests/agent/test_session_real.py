@@ -7,27 +7,13 @@ import time
 
 import numpy as np
 import pytest
-import soxr
 from stretto.agent.call import SessionOptions
 from stretto.agent.session import Session
 from stretto.audio.pcm import FRAME, RATE, Frame
-from stretto.audio.recognise import Recogniser
-from stretto.audio.synthesise import Synthesiser
 
 
-@pytest.fixture(scope="module")
-def speech():
-    recogniser, synthesiser = Recogniser(), Synthesiser()
-    caller = Synthesiser(speed=1.05, pitch=1.1, deterministic=True)
-    yield recogniser, synthesiser, caller
-    for part in (recogniser, synthesiser, caller):
-        part.close()
-
-
-def test_a_spoken_question_is_heard_and_answered(cast, speech):
-    recogniser, synthesiser, caller = speech
-    words = np.concatenate([c.pcm for c in caller.synthesise("Is the museum open on Sunday?")])
-    sound = soxr.resample(words, caller.rate, RATE).astype(np.int16)
+def test_a_spoken_question_is_heard_and_answered(cast, ears, throat, says):
+    sound = says("Is the museum open on Sunday?", RATE, 0.0)
     start = int(1.5 * RATE)
     line = np.zeros(start + len(sound) + 4 * RATE, np.int16)
     line[start : start + len(sound)] = sound
@@ -36,8 +22,8 @@ def test_a_spoken_question_is_heard_and_answered(cast, speech):
 
     async def call():
         session = Session(
-            recogniser=recogniser,
-            synthesiser=synthesiser,
+            recogniser=ears,
+            synthesiser=throat,
             model=model,
             sink=lambda frame, at: played.append(frame),
             options=SessionOptions(greeting="Hello."),

@@ -1,6 +1,11 @@
-"""A finished call made by hand: every kind of mark that a picture can have, and no model."""
+"""A finished call made by hand, without a model; and drafts that stop half-way."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +14,38 @@ from stretto.agent.timeline import CallRecord, ToolRecord, TurnRecord
 from stretto.demo.caller_voice import Pause
 from stretto.demo.spoken_call import SpokenCall
 from stretto.demo.spoken_caller import CallerTurn
+from stretto.llm.conversation import LocalConversation
+from stretto.llm.language_model import Settled
 from stretto.tools.concierge.success import Outcome
 
 RATE = 24_000
 HOSTILE = '</script><img src=x onerror=alert(1)> & "quotes" {braces}'
+
+
+class Stuck:
+    """Every draft stops behind its first settled words, until it is given up."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.reached, self.given_up = asyncio.Event(), asyncio.Event()
+        real, stuck = LocalConversation.draft, self
+
+        async def draft(self: LocalConversation, *args: Any) -> AsyncIterator[Any]:
+            try:
+                async with aclosing(real(self, *args)) as items:
+                    async for item in items:
+                        yield item
+                        if isinstance(item, Settled) and len(item.text.split()) > 1:
+                            stuck.reached.set()
+                            await asyncio.Event().wait()
+            finally:
+                stuck.given_up.set()
+
+        patch.setattr(LocalConversation, "draft", draft)
+
+
+@pytest.fixture
+def stuck_drafts() -> type[Stuck]:
+    return Stuck
 
 
 @pytest.fixture

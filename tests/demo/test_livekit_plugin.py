@@ -8,8 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from livekit.agents import Agent, AgentSession, APIConnectOptions, APIStatusErro
 from livekit.agents.llm import function_tool
 from stretto.demo.livekit_plugin import StrettoLLM
 from stretto.llm.conversation import LocalConversation
-from stretto.llm.language_model import Settled
 from stretto.llm.local import LocalModel
 from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
@@ -106,29 +104,8 @@ def test_livekit_runs_a_call_and_its_result_is_spoken_about(embedded: LocalModel
     held(embedded, tools, work)
 
 
-class Stuck:
-    """Every draft stops behind its first settled words, until it is given up."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.reached, self.given_up = asyncio.Event(), asyncio.Event()
-        real, stuck = LocalConversation.draft, self
-
-        async def draft(self: LocalConversation, *args: Any) -> AsyncIterator[Any]:
-            try:
-                async with aclosing(real(self, *args)) as items:
-                    async for item in items:
-                        yield item
-                        if isinstance(item, Settled) and len(item.text.split()) > 1:
-                            stuck.reached.set()
-                            await asyncio.Event().wait()
-            finally:
-                stuck.given_up.set()
-
-        patch.setattr(LocalConversation, "draft", draft)
-
-
 def test_an_interruption_gives_the_draft_up_and_what_was_heard_is_remembered(
-    embedded: LocalModel, monkeypatch: pytest.MonkeyPatch
+    embedded: LocalModel, monkeypatch: pytest.MonkeyPatch, stuck_drafts: Any
 ) -> None:
     restored: list[Any] = []
     restore = LocalConversation.restore
@@ -141,7 +118,7 @@ def test_an_interruption_gives_the_draft_up_and_what_was_heard_is_remembered(
 
     async def work(session: AgentSession, brain: StrettoLLM) -> None:
         with monkeypatch.context() as patch:
-            stuck, speaking = Stuck(patch), asyncio.Event()
+            stuck, speaking = stuck_drafts(patch), asyncio.Event()
             session.on("agent_state_changed", lambda e: e.new_state == "speaking" and speaking.set())
             session.generate_reply(user_input="Good morning!")
             await stuck.reached.wait()

@@ -7,8 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ from pipecat.workers.runner import WorkerRunner
 from stretto.demo.pipecat_early_drafts import EarlyDrafts
 from stretto.demo.pipecat_service import StrettoLLMService
 from stretto.llm.conversation import LocalConversation
-from stretto.llm.language_model import Settled
 from stretto.llm.local import LocalModel
 from stretto.tools.concierge.database import Database
 from stretto.tools.concierge.tools import concierge, system_text
@@ -195,29 +193,8 @@ def test_pipecat_runs_a_call_and_its_result_is_spoken_about(
     held(lambda: Line(embedded, tools), work)
 
 
-class Stuck:
-    """Every draft stops behind its first settled words, until it is given up."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.reached, self.given_up = asyncio.Event(), asyncio.Event()
-        real, stuck = LocalConversation.draft, self
-
-        async def draft(self: LocalConversation, *args: Any) -> AsyncIterator[Any]:
-            try:
-                async with aclosing(real(self, *args)) as items:
-                    async for item in items:
-                        yield item
-                        if isinstance(item, Settled) and len(item.text.split()) > 1:
-                            stuck.reached.set()
-                            await asyncio.Event().wait()
-            finally:
-                stuck.given_up.set()
-
-        patch.setattr(LocalConversation, "draft", draft)
-
-
 def test_an_interruption_gives_the_draft_up_and_what_was_heard_is_remembered(
-    embedded: LocalModel, monkeypatch: pytest.MonkeyPatch
+    embedded: LocalModel, monkeypatch: pytest.MonkeyPatch, stuck_drafts: Any
 ) -> None:
     restored: list[Any] = []
     restore = LocalConversation.restore
@@ -230,7 +207,7 @@ def test_an_interruption_gives_the_draft_up_and_what_was_heard_is_remembered(
 
     async def work(line: Line) -> None:
         with monkeypatch.context() as patch:
-            stuck = Stuck(patch)
+            stuck = stuck_drafts(patch)
             await line.type("Good morning!")
             await stuck.reached.wait()
             while not line.seen.of(LLMTextFrame):  # noqa: ASYNC110
