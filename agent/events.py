@@ -172,7 +172,10 @@ class ToolRound(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationAsked(Event):
-    """The caller is asked whether these calls shall be made: nothing of them runs before a yes."""
+    """The caller is asked whether these calls shall be made: nothing of them runs before a yes.
+
+    Where the model had asked for just that in its turn before, this comes with the answer, behind it.
+    """
 
     turn: int
     call_ids: tuple[str, ...]
