@@ -66,11 +66,11 @@ class Asking:
     async def ask(self, calls: Sequence[ToolCall], said: Utterance | None) -> Next:
         """Ask for calls that the model just wrote; its own words `said` count if they ask for all of it.
 
-        So do those before the caller's last words, if these were a plain yes (`agreement.py`): then nobody is
+        Where it had asked before, and the caller's words were a plain yes to that (`agreement.py`), nobody is
         asked once more.
         """
         call = self._call
-        before = agreed(call.history.messages, calls, self._runner)
+        before = agreed(call.history.messages, calls, self._runner) if said is None else ""
         actions = call.confirmation.feed(confirmation.Wanted(tuple(calls), self._record.turn))
         again = call.confirmation.again
         if before and not again and call.confirmation.calls:

@@ -58,55 +58,22 @@ def filled(template: str, arguments: Mapping[str, Any]) -> str | None:
 
 
 def asks_itself(words: str, calls: Sequence[Call]) -> bool:
-    """The model's own words are the question: they end as one, which names every value of the calls."""
-    asked = set(re.findall(r"\w+", _plain(_asking(words, calls))))
-    values = [value for call in calls for value in _leaves(call.arguments)]
-    return bool(values) and all(set(re.findall(r"\w+", _plain(value))) <= asked for value in values)
-
-
-def asks_to_do(words: str, calls: Sequence[Call], tools: Confirmable) -> bool:
-    """The same for a question without the calls beside it: it names what they do, too, and nothing else."""
-    said = _asking(words, calls).lower()
-    spoken = re.findall(r"\w+", said)
-    deeds = [{_words(text).split()[0] for text in (c.name, tools.description(c.name)) if text} for c in calls]
-    named = all(any(_inflected(word, deed) for word in spoken for deed in both) for both in deeds)
-    return named and not _OTHERWISE.search(said) and asks_itself(words, calls)
-
-
-_OTHERWISE = re.compile(r"n['’]t\b|\b(?:not|cannot|never|no|nor|or|instead|without|unless|else)\b")
-_CHECKS = frozenset(
-    """is that this it correct right ok okay fine good so shall should can may i do does you want me to go
-    ahead with sound work for would be like please confirm could and then proceed now alright yes""".split()
-)
-"""A last sentence of these words alone is about the one before it ("Is that correct?")."""
-
-
-def _asking(words: str, calls: Sequence[Call]) -> str:
-    """The sentences of some words that are a question at their end; "" where they end as none."""
-    sentences = re.split(r"(?<=[.!?])\s+", words.strip())
-    if not sentences[-1].endswith("?"):
-        return ""
-    deeds = {_words(call.name).split()[0] for call in calls}
-    mere = all(
-        word in _CHECKS or any(_inflected(word, deed) for deed in deeds)
-        for word in re.findall(r"\w+", sentences[-1].lower())
-    )
-    return " ".join(sentences[-2:] if mere else sentences[-1:])
-
-
-def _inflected(word: str, verb: str) -> bool:
-    """ "booking", "booked" of "book"; "moved" of "move"."""
-    return len(verb) > 2 and word.startswith(verb) and len(word) - len(verb) <= 4
+    """The model's own words are the question: they end as one, and name every value of the calls."""
+    if not words.rstrip().endswith("?"):
+        return False
+    asked = set(re.findall(r"\w+", plain(words)))
+    values = [value for call in calls for value in leaves(call.arguments)]
+    return bool(values) and all(set(re.findall(r"\w+", plain(value))) <= asked for value in values)
 
 
 def _values(arguments: Mapping[str, Any]) -> Iterator[str]:
     for name, value in arguments.items():
         if value is True:
-            yield _words(name)
+            yield as_words(name)
         elif value is False:
-            yield f"not {_words(name)}"
+            yield f"not {as_words(name)}"
         elif value not in (None, "", [], {}):
-            yield f"{_words(name)} {_spoken(value)}"
+            yield f"{as_words(name)} {_spoken(value)}"
 
 
 def _spoken(value: Any) -> str:
@@ -121,18 +88,19 @@ def _spoken(value: Any) -> str:
     return "nothing" if value is None else " ".join(str(value).replace("_", " ").split())
 
 
-def _words(name: str) -> str:
+def as_words(name: str) -> str:
     """A name as words: bookingDate and booking_date are both booking date."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").lower()
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def leaves(value: Any) -> Iterator[str]:
+    """All values of arguments, as text."""
     if isinstance(value, Mapping):
         for inner in value.values():
-            yield from _leaves(inner)
+            yield from leaves(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     elif value is not None:
         yield str(value)
 
@@ -140,7 +108,7 @@ def _leaves(value: Any) -> Iterator[str]:
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Lower case, small numbers as digits."""
     words = re.sub(r"[_-]", " ", text.lower())
     return re.sub(r"\b(" + "|".join(_NUMBERS) + r")\b", lambda found: str(_NUMBERS.index(found[1])), words)

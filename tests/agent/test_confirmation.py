@@ -167,12 +167,6 @@ def test_the_models_words_are_the_question_only_with_every_value() -> None:
     assert not asks_itself("A table for two on Friday.", wanted)
 
 
-def test_a_question_is_what_the_words_end_with() -> None:
-    wanted = [Call("c0", "book", {"day": "Friday", "people": 2})]
-    assert asks_itself("A table for two on Friday. Shall I book it?", wanted)
-    assert not asks_itself("A table for two on Friday costs nothing. Anything else?", wanted)
-
-
 QUESTION = "You want to cancel order 5128. Is that correct?"
 
 
@@ -187,75 +181,126 @@ def said(*words: str, heard: bool = True) -> list[dict[str, object]]:
     return messages
 
 
-@pytest.fixture
-def cancelling() -> ToolRunner:
-    @tool(confirm=True)
-    def cancel_order(order: str) -> str:
-        """Take back an order."""
-        return "done"
-
-    @tool(confirm=True)
-    def change_order(order: str) -> str:
-        """Change an order."""
-        return "done"
-
-    return ToolRunner([cancel_order, change_order])
+@tool(confirm=True)
+def cancel_order(order: str) -> str:
+    """Take back an order."""
+    return "done"
 
 
-CANCEL = [Call("c0", "cancel_order", {"order": "5128"})]
+@tool(confirm=True)
+def order_cancel(order: str) -> str:
+    """The order is not made, or taken back."""
+    return "done"
+
+
+@tool(confirm=True)
+def add_address(address: str) -> str:
+    """Add an address."""
+    return "done"
+
+
+@tool(confirm=True)
+def transfer(amount: float, source: str, target: str) -> str:
+    """Transfer money."""
+    return "done"
+
+
+@tool(confirm=True)
+def book_hotel(hotel: str, nights: int) -> str:
+    """Book a hotel."""
+    return "done"
+
+
+TOOLS = ToolRunner([cancel_order, order_cancel, add_address, transfer, book_hotel])
+CANCEL = Call("c0", "cancel_order", {"order": "5128"})
+HOTEL = Call("c0", "book_hotel", {"hotel": "Gonville", "nights": 2})
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "wanted"),
     [
-        (QUESTION, "Yes, please."),
-        ("Hello.", "cancel 5128", "Shall I cancel order 5128?", "go ahead"),
-        ("Your order 5128 will be cancelled. Okay?", "okay"),
-        ("It has not left us. Shall I take back order 5128?", "yes"),
+        ((QUESTION, "Yes, please."), CANCEL),
+        (("Hello.", "cancel 5128", "Shall I cancel order 5128?", "go ahead"), CANCEL),
+        (("So I cancel your order 5128. Right?", "right"), CANCEL),
+        (("Do you want me to take back order 5128?", "yes"), CANCEL),
+        (("Would you like me to book the hotel Gonville for two nights?", "yes please"), HOTEL),
     ],
 )
-def test_a_yes_to_the_models_own_question_is_a_yes_to_the_call(
-    words: tuple[str, ...], cancelling: ToolRunner
-) -> None:
-    assert agreed(said(*words), CANCEL, cancelling) == words[-2]
-    beside = {"role": "assistant", "content": "One moment."}
-    assert agreed([*said(*words), beside], CANCEL, cancelling) == words[-2]
+def test_a_yes_to_the_models_own_offer_is_a_yes_to_the_call(words: tuple[str, ...], wanted: Call) -> None:
+    assert agreed(said(*words), [wanted], TOOLS) == words[-2]
 
 
 @pytest.mark.parametrize(
-    "words",
+    "asked",
     [
-        ("You want to cancel order 5128.", "yes"),  # no question
-        ("Is order 5128 the right one?", "yes"),  # of no deed
-        ("Shall I cancel order 5129?", "yes"),  # of another one
-        ("Shall I change order 5128?", "yes"),  # of another deed
-        ("Shall I cancel or change order 5128?", "yes"),  # of two
-        ("Shall I leave order 5128 as it is and not cancel it?", "yes"),
-        ("You don't want to cancel order 5128. Is that correct?", "yes"),
-        ("To cancel order 5128 costs nothing. Anything else?", "yes"),
-        (QUESTION, "yes but the other one"),
-        (QUESTION, "no"),
-        (QUESTION, "hmm"),
-        (QUESTION, "yes", "It is done.", "great"),
-        ("cancel order 5128",),
+        "You want to cancel order 5128.",  # no question
+        "Is order 5128 the right one?",
+        "Is order 5128 to be cancelled?",
+        "Was order 5128 cancelled by you?",
+        "Shall I cancel order 5129?",
+        "Shall I change order 5128?",
+        "Shall I cancel or change order 5128?",
+        "Shall I leave order 5128 as it is and not cancel it?",
+        "You don't want to cancel order 5128. Is that correct?",
+        "You don\u2019t want to cancel order 5128. Is that correct?",
+        "To cancel order 5128 costs nothing. Anything else?",
+        "Do you want to keep order 5128 rather than cancel it?",
+        "Do you want to keep order 5128? Should I cancel it?",
+        "Can I ask why you want to cancel order 5128?",
+        "Before I cancel order 5128, may I offer you a discount?",
+        "Shall I check whether order 5128 can be cancelled?",
+        "Would you like to hear what it costs to cancel order 5128?",
+        "Shall I cancel the express delivery of order 5128?",
+        "Shall I change order 5128 and cancel the Thursday slot?",
+        "Shall I cancel order 5128 and keep 5130?",
+        "I found 5128 and 5130. Shall I cancel order 5128?",
+        "It will cost 20 dollars. Shall I cancel order 5128?",
     ],
 )
-def test_what_is_no_yes_to_the_call(words: tuple[str, ...], cancelling: ToolRunner) -> None:
-    assert agreed(said(*words), CANCEL, cancelling) == ""
+def test_other_questions_are_no_offer_of_the_call(asked: str) -> None:
+    assert agreed(said(asked, "yes"), [CANCEL], TOOLS) == ""
 
 
-def test_nothing_may_have_come_between_question_and_call(cancelling: ToolRunner) -> None:
-    assert agreed(said(QUESTION, "yes", heard=False), CANCEL, cancelling) == ""
+@pytest.mark.parametrize(
+    ("asked", "name", "arguments"),
+    [
+        ("Is your order number 5128?", "order_cancel", {"order": "5128"}),
+        ("Shall I order 5128?", "order_cancel", {"order": "5128"}),
+        ("Is your address 12 Mill Road?", "add_address", {"address": "12 Mill Road"}),
+        ("Shall I transfer 50 source savings target checking?", "transfer",
+         {"amount": 50, "source": "checking", "target": "savings"}),
+        ("Shall I book a taxi to the hotel Gonville for two nights?", "book_hotel",
+         {"hotel": "Gonville", "nights": 2}),
+        ("Shall I book a hotel?", "book_hotel", {}),
+    ],
+)  # fmt: skip
+def test_nor_are_those_that_only_share_its_words(asked: str, name: str, arguments: dict[str, object]) -> None:
+    assert agreed(said(asked, "yes"), [Call("c0", name, arguments)], TOOLS) == ""
+
+
+@pytest.mark.parametrize("answer", ["yes but the other one", "no", "hmm", "yes, 5130"])
+def test_an_answer_that_is_no_plain_yes_is_none(answer: str) -> None:
+    assert agreed(said(QUESTION, answer), [CANCEL], TOOLS) == ""
+
+
+def test_the_offer_was_heard_whole_and_nothing_came_since() -> None:
+    assert agreed(said(QUESTION, "yes"), [CANCEL], TOOLS)
+    assert agreed(said(QUESTION, "yes", heard=False), [CANCEL], TOOLS) == ""
     ran = [
         {"role": "assistant", "content": "", "tool_calls": [{"id": "c9"}]},
         {"role": "tool", "content": "{}"},
     ]
-    assert agreed([*said(QUESTION, "yes"), *ran], CANCEL, cancelling) == ""
-    anew = {"role": "assistant", "content": "Really cancel order 5128?"}
-    assert agreed([*said(QUESTION, "yes"), anew], CANCEL, cancelling) == ""
-    assert agreed([], CANCEL, cancelling) == ""
-    two = [*CANCEL, Call("c1", "change_order", {"order": "5128"})]
-    assert agreed(said(QUESTION, "yes"), two, cancelling) == ""  # the other deed was not asked for
+    assert agreed([*said(QUESTION, "yes"), *ran], [CANCEL], TOOLS) == ""
+    for more in ("Really cancel order 5128?", "All right, I leave it."):
+        assert agreed([*said(QUESTION, "yes"), {"role": "assistant", "content": more}], [CANCEL], TOOLS) == ""
+    # Said on after a cough: nobody knows what its first half made of it.
+    first = {"role": "assistant", "content": "You don't", "said": f"You don't {QUESTION}"}
+    assert agreed([first, *said(QUESTION, "yes")], [CANCEL], TOOLS) == ""
+    typed = [{**said(QUESTION, "yes")[0], "typed": True}, said(QUESTION, "yes")[1]]
+    assert agreed(typed, [CANCEL], TOOLS) == ""
+    assert agreed([], [CANCEL], TOOLS) == "" and agreed(said("cancel order 5128"), [CANCEL], TOOLS) == ""
+    assert agreed(said(QUESTION, "yes"), [CANCEL, HOTEL], TOOLS) == ""
+    assert agreed(said(QUESTION, "yes", "It is done.", "great"), [CANCEL], TOOLS) == ""
 
 
 def test_a_wording_without_the_action_is_refused() -> None:

@@ -109,10 +109,7 @@ def test_a_yes_to_the_models_own_question_is_enough(cast):
 
 def test_a_yes_to_a_question_that_was_cut_short_is_not_enough(cast):
     booking = Booking()
-    own = (
-        "Thank you, I have looked and there is still room for all of you on that day. "
-        "So you want to book a table for two on Friday. Is that right?"
-    )
+    own = "Shall I book a table for two on Friday? It is by the window, with a view of all of the harbor."
     said = [
         cast.Says(1.0, 2.0, "book a table for two on friday"),
         cast.Says(5.0, 6.0, "yes please"),

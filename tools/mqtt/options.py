@@ -36,7 +36,7 @@ class BrokerOptions:
 
     def __post_init__(self) -> None:
         self.address()
-        if self.ca_file is not None and not self.ca_file.is_file():
+        if self.ca_file is not None and not Path(self.ca_file).is_file():
             raise ValueError(f"there is no file {self.ca_file} with certificates: correct ca_file")
 
     def address(self) -> tuple[str, int, bool]:
