@@ -26,6 +26,9 @@ LONGEST_RELEASE = 0.45
 """Seconds before the last speech window in which the end of the sound is looked for."""
 RELEASED = 0.064
 """Seconds without speech, by the detector, before an end is considered: two windows."""
+FRESH = 2.0
+"""Seconds without speech after which the detector's memory is cleared, for steady noise fills it: over a
+telephone it missed 45 of 96 short answers within two minutes; cleared after 2 or 5 s none, after 10 s 14."""
 BLOCK = 160
 BLOCK_SECONDS = BLOCK / RATE
 LOOK_BACK = 2.0
@@ -96,6 +99,7 @@ class VAD:
         self._run_start = 0.0
         self._started = 0.0
         self._last_speech = 0.0
+        self._cleared = 0.0
         self._levels: deque[tuple[float, float]] = deque(maxlen=int(LOOK_BACK / BLOCK_SECONDS))
 
     def feed(self, frame: Frame) -> list[SpeechStarted | SpeechEnded]:
@@ -117,7 +121,16 @@ class VAD:
             event = self._decide(start, self._origin + self._taken / RATE)
             if event is not None:
                 events.append(event)
+            self._refresh(self._origin + self._taken / RATE)
         return events
+
+    def _refresh(self, now: float) -> None:
+        """Have the detector forget what it heard in a long silence."""
+        if self.speaking or self._in_run:
+            self._cleared = now
+        elif now - self._cleared >= FRESH:
+            self._cleared = now
+            self._detector.reset()
 
     def _decide(self, start: float, end: float) -> SpeechStarted | SpeechEnded | None:
         lower = HYSTERESIS if self._in_run or self.speaking else 0.0
